@@ -1,0 +1,17 @@
+//! Typed attributes of items, and the filter language over them.
+
+mod bitset;
+mod columns;
+mod filter;
+mod schema;
+mod strings;
+mod time;
+mod value;
+
+pub use bitset::Bitset;
+pub use columns::{ColumnPart, Columns, ColumnsBuilder, ColumnsError};
+pub use filter::{Filter, FilterContext, FilterError, ItemFacts};
+pub use schema::{AttributeSchema, AttributeSpec, AttributeType, Inference};
+pub use strings::StringTable;
+pub use time::{format_time, parse_duration, parse_time};
+pub use value::Value;
