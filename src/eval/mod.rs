@@ -1,1 +1,1 @@
-//! eval
+//! Exact ground truth, recall, latency curves.

@@ -1,1 +1,1 @@
-//! graph
+//! HNSW over node numbers.

@@ -1,1 +1,93 @@
-//! rank
+//! Profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs.
+
+use crate::attributes::{AttributeSchema, Columns, Filter, FilterContext, FilterError, ItemFacts};
+use crate::index::Candidate;
+use crate::vector::Metric;
+
+/// A profile document is wrong; `pointer` points into it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{pointer}: {reason}")]
+pub struct ProfileError {
+    /// RFC 6901 pointer.
+    pub pointer: String,
+    /// What is wrong, naming the value and the limit.
+    pub reason: String,
+}
+
+/// A checked ranking recipe. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Profile {}
+
+impl Profile {
+    /// Parses and checks a profile document against the collection's attributes.
+    pub fn parse(_json: &serde_json::Value, _schema: &AttributeSchema) -> Result<Profile, ProfileError> {
+        todo!()
+    }
+    /// What candidates must match: the profile's own filter.
+    pub fn filter(&self) -> Option<&Filter> {
+        todo!()
+    }
+    /// Filters of the active `drop` rules: what matches one is never a candidate.
+    pub fn drops(&self, _context: &FilterContext) -> Result<Vec<&Filter>, FilterError> {
+        todo!()
+    }
+}
+
+/// Gives vectors of items for diversity.
+pub trait ItemVectors {
+    /// Replaces `out` by an item's vector.
+    fn vector(&self, item: u32, out: &mut Vec<f32>);
+}
+
+/// What the ranking of one request needs.
+pub struct RankInput<'a> {
+    /// The candidates, best similarity first.
+    pub candidates: &'a [Candidate],
+    /// The metric of their similarities.
+    pub metric: Metric,
+    /// Items' attributes.
+    pub columns: &'a Columns,
+    /// Items' ids and times.
+    pub facts: &'a dyn ItemFacts,
+    /// Items' vectors, for MMR.
+    pub vectors: &'a dyn ItemVectors,
+    /// Now and the request's context.
+    pub context: &'a FilterContext,
+    /// Results wanted.
+    pub limit: usize,
+    /// Collect each result's terms and rules.
+    pub explain: bool,
+}
+
+/// One ranked result.
+#[derive(Debug, Clone)]
+pub struct Ranked {
+    /// Item slot.
+    pub item: u32,
+    /// Raw similarity.
+    pub similarity: f32,
+    /// Final score.
+    pub score: f64,
+    /// With `explain`: u, each term's and rule's contribution, diversity's word; the API's `explain` object.
+    pub explain: Option<serde_json::Value>,
+}
+
+/// A limit that could not be met, or made the list short.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct Shortfall {
+    /// The limit's name, or "results" when the list itself is short.
+    pub name: String,
+    /// What was wanted.
+    pub wanted: usize,
+    /// What came.
+    pub got: usize,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Ranks candidates by a profile: score, rules, diversity, as docs/ranking.md says.
+pub fn rank(
+    _profile: &Profile, _input: &RankInput<'_>,
+) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
+    todo!()
+}
