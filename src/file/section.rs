@@ -57,6 +57,8 @@ kinds! {
     Codes = 21, "codes";
     /// Parameters of the codes of the same instance.
     CodeParameters = 22, "code-parameters";
+    /// One over the length of each vector, under cosine.
+    InverseNorms = 23, "inverse-norms";
     /// Node of each item.
     ItemNode = 30, "item-node";
     /// Next and previous item on the same node.

@@ -109,9 +109,11 @@ pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
 fn attach(
     graph: &Graph, codes: &Codes, node: u32, ef: usize, incoming: &mut [u32], scratch: &mut Scratch,
 ) -> bool {
-    let mut near = Vec::new();
-    graph.search(codes, codes.row(node), ef, None, scratch, &mut near);
-    near.retain(|&(_, other)| other != node);
+    // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
+    let mut distances = Vec::new();
+    codes.distances(codes.row(node), &[graph.entry()], &mut distances);
+    graph.walk(codes, codes.row(node), &[(distances[0], graph.entry())], ef, 0, scratch);
+    let near: Vec<(f32, u32)> = scratch.pool.iter().filter(|&(_, other)| other != node).collect();
     for &(_, other) in &near {
         let row = graph.row(other, 0);
         if let Some(free) = row.iter().find(|link| link.load(Relaxed) == NONE) {
@@ -120,7 +122,6 @@ fn attach(
             return true;
         }
     }
-    let mut distances = Vec::new();
     for &(_, other) in &near {
         let row = graph.row(other, 0);
         let ids: Vec<u32> = row.iter().map(|link| link.load(Relaxed)).collect();

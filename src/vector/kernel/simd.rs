@@ -1,4 +1,4 @@
-//! The simsimd library behind the kernel trait: pairs of equal types (f32, i8, u8).
+//! The simsimd library behind the kernel trait: pairs of equal types (f32, i8; its Rust face has no u8).
 
 use simsimd::SpatialSimilarity;
 
@@ -18,7 +18,6 @@ pub(super) fn kernel(
     match (query, row) {
         (Element::F32, Element::F32) => boxed::<f32>(operation, dimension),
         (Element::I8, Element::I8) => boxed::<i8>(operation, dimension),
-        (Element::U8, Element::U8) => boxed::<u8>(operation, dimension),
         _ => None,
     }
 }
@@ -45,10 +44,7 @@ impl<T: bytemuck::Pod + std::fmt::Debug + Send + Sync> Kernel for Simsimd<T> {
         let value = match (bytemuck::try_cast_slice(query), bytemuck::try_cast_slice(row)) {
             (Ok(query), Ok(row)) => (self.function)(query, row),
             // A row that is not aligned for T is copied; index arrays are aligned whenever their stride is.
-            _ => (self.function)(
-                &bytemuck::pod_collect_to_vec::<u8, T>(query),
-                &bytemuck::pod_collect_to_vec::<u8, T>(row),
-            ),
+            _ => (self.function)(&copied(query), &copied(row)),
         };
         // simsimd gives None only for slices of unequal length, which the two lines above exclude.
         value.unwrap_or(f64::NAN) as f32
@@ -58,4 +54,8 @@ impl<T: bytemuck::Pod + std::fmt::Debug + Send + Sync> Kernel for Simsimd<T> {
         out.clear();
         out.extend(ids.iter().map(|&id| self.one(query, rows.row(id))));
     }
+}
+
+fn copied<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }
