@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use shortlist::attributes::AttributeSchema;
+use shortlist::collection::now_millis;
 use shortlist::index::{BuildError, BuildOptions, BuildReport, IndexBuilder, Phase, Schema};
 use shortlist::vector::{Element, Metric};
 
@@ -76,7 +77,7 @@ pub struct Args {
     /// The field with the time an item was first inserted: RFC 3339, or milliseconds since 1970
     #[arg(long, value_name = "FIELD")]
     pub inserted_at: Option<String>,
-    /// A schema document, as the API's, or its `attributes` alone; fields it does not name are then errors
+    /// A schema document, as the API's; with `attributes` in it, fields that these do not name are errors
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// Write the schema that was used, to check or to give as --schema next time
@@ -156,9 +157,8 @@ pub fn build(args: &Args, show: Report) -> Result<Built> {
     let mut vectors = VectorSource::open(&args.vectors, &options)?;
     let given = args.schema.as_deref().map(read_json).transpose()?;
     let mut items = ItemSource::new(args, vectors.rows())?;
-    let declared = given.as_ref().and_then(|given| attributes_of(given).cloned());
-    let attributes = match declared {
-        Some(attributes) => items.declare(&attributes).with_context(|| schema_name(args))?,
+    let attributes = match given.as_ref().and_then(|given| given.get("attributes")) {
+        Some(attributes) => items.declare(attributes).with_context(|| schema_name(args))?,
         None => items.infer(show)?,
     };
     let schema = schema(args, &vectors, given.as_ref(), attributes)?;
@@ -168,11 +168,13 @@ pub fn build(args: &Args, show: Report) -> Result<Built> {
     }
     let mut builder = IndexBuilder::new(BuildOptions {
         schema: schema.clone(),
+        rows: usize::try_from(vectors.rows()).context("more vectors than memory can address")?,
         threads: args.threads,
         seed: args.seed,
         covers: args.covers,
         collection,
         lineage: lineage::of(args, &schema, show)?,
+        now: now_millis(),
     })
     .context("the build cannot begin")?;
     items.push(&mut builder, &schema.attributes, show)?;
@@ -190,26 +192,9 @@ fn schema_name(args: &Args) -> String {
     args.schema.as_ref().map_or_else(|| "the schema".to_string(), |path| path.display().to_string())
 }
 
-/// The attributes of a schema document, which may be an `attributes` object alone.
-fn attributes_of(given: &Value) -> Option<&Value> {
-    match given.get("attributes") {
-        Some(attributes) if attributes.is_object() && attributes.get("type").is_none() => Some(attributes),
-        _ if is_document(given) => None,
-        _ => Some(given),
-    }
-}
-
-/// Whether a document has the schema's own fields, beside or instead of attributes.
-fn is_document(given: &Value) -> bool {
-    given.get("dimension").is_some_and(Value::is_number) || given.get("metric").is_some()
-}
-
 /// The schema: flags over the schema document over what the vectors' file says.
 fn schema(args: &Args, vectors: &VectorSource, given: Option<&Value>, attributes: AttributeSchema) -> Result<Schema> {
-    let mut document = match given {
-        Some(given) if given.get("attributes").is_some() || is_document(given) => given.clone(),
-        _ => json!({}),
-    };
+    let mut document = given.cloned().unwrap_or_else(|| json!({}));
     let wrong = || anyhow!("{} is not a JSON object", schema_name(args));
     let fields = document.as_object_mut().ok_or_else(wrong)?;
     fields.insert("attributes".to_string(), attributes.to_json());
@@ -263,22 +248,31 @@ fn push_vectors(builder: &mut IndexBuilder, vectors: &mut VectorSource, show: Re
 /// Builds the graph and writes the file, a bar for each phase.
 fn finish(builder: IndexBuilder, path: &Path, show: Report) -> Result<BuildReport, BuildError> {
     let current: Mutex<Option<(Phase, Progress)>> = Mutex::new(None);
-    let report = builder.finish(path, &|phase: Phase, done: u64, total: u64| {
+    let report = builder.finish(path, &|phase, done, total| {
         let mut current = current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if current.as_ref().is_none_or(|(running, _)| *running != phase) {
             if let Some((_, finished)) = current.take() {
                 finished.finish();
             }
-            *current = Some((phase, Progress::new(show, &phase.to_string(), total)));
+            *current = Some((phase, Progress::new(show, phase_name(phase), total as u64)));
         }
         if let Some((_, progress)) = current.as_ref() {
-            progress.set(done);
+            progress.set(done as u64);
         }
     })?;
     if let Some((_, last)) = current.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         last.finish();
     }
     Ok(report)
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Encode => "encode",
+        Phase::Link => "link nodes",
+        Phase::Repair => "check links",
+        Phase::Write => "write file",
+    }
 }
 
 fn print(args: &Args, built: &Built) -> Result<()> {

@@ -39,7 +39,7 @@ pub fn open_index(path: &Path, holding: Holding) -> Result<Index> {
     if path.is_dir() {
         bail!("{}: is a directory; give an index file, for example {}", path.display(), example_file(path));
     }
-    Index::open(path, holding.into()).with_context(|| path.display().to_string())
+    Ok(Index::open(path, holding.into())?)
 }
 
 /// A directory's published index, if it has one, else what a path could look like.

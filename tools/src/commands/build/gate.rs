@@ -49,9 +49,9 @@ pub fn judge(path: &Path, args: &Args, report: &BuildReport, show: Report) -> Re
         items: index.items(),
         nodes: index.nodes(),
         duplicates: index.items().saturating_sub(index.nodes()),
-        unreachable_before: report.unreachable_before as usize,
-        unreachable: report.left as usize,
-        norms: [report.norms.min, report.norms.mean, report.norms.max].map(f64::from),
+        unreachable_before: report.reach.unreachable,
+        unreachable: report.reach.left,
+        norms: [report.norms.min, report.norms.mean, report.norms.max],
         recall,
         file_bytes: index.file_len(),
     })

@@ -69,16 +69,9 @@ impl ItemSource {
 
     /// Gives the builder every item.
     pub fn push(&self, builder: &mut IndexBuilder, schema: &AttributeSchema, show: Report) -> Result<()> {
+        // Without items the builder gives row numbers as ids.
+        let Some(path) = &self.path else { return Ok(()) };
         let progress = Progress::new(show, "read items", self.rows);
-        let Some(path) = &self.path else {
-            let none = vec![None; schema.len()];
-            for row in 0..self.rows {
-                builder.push_item(&row.to_string(), None, &none)?;
-                progress.inc(1);
-            }
-            progress.finish();
-            return Ok(());
-        };
         let mut count = 0;
         for item in ItemReader::open(path, &self.options)? {
             let item = item?;
