@@ -4,10 +4,14 @@
 //! compared with the length of the file before anything is allocated for it. An error names the file, the row or
 //! line, the field, the value and the limit.
 
+mod csv;
 mod error;
 mod hdf5;
+mod items;
+mod jsonl;
 mod neighbors;
 mod npy;
+mod parquet_items;
 mod parquet_vectors;
 mod rows;
 #[cfg(test)]
@@ -18,6 +22,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::{InputError, Place, Problem, SizeMismatch, grouped};
+pub use items::{Item, ItemOptions, ItemReader, MAX_ID_BYTES};
 pub use neighbors::{Neighbors, read_neighbors, write_neighbors, write_neighbors_ibin, write_neighbors_npy};
 pub use vectors::{Chunk, MAX_DIMENSION, VectorOptions, VectorSource};
 

@@ -1,5 +1,6 @@
 //! Tests of all readers on small files that they write themselves, and on `tests/data/tiny.hdf5`.
 
+mod items;
 mod neighbors;
 mod vectors;
 
