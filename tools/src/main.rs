@@ -3,5 +3,7 @@
 #![allow(dead_code, unused_imports)] // until the commands that use these arrive
 
 mod input;
+mod progress;
+mod table;
 
 fn main() {}
