@@ -126,7 +126,7 @@ fn read_ivecs(mut file: File, length: u64) -> Result<Neighbors, Problem> {
     })?;
     check_dimension(columns.into())?;
     let row_bytes = 4 + columns as usize * 4;
-    if bytes.len() % row_bytes != 0 {
+    if !bytes.len().is_multiple_of(row_bytes) {
         return Err(Problem::content(format!(
             "a row of {columns} ids takes {row_bytes} bytes, the file's {length} are no multiple of that: \
              truncated after {} whole rows",

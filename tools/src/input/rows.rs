@@ -102,7 +102,7 @@ impl RowFile {
         let columns = u64::from(u32::from_le_bytes(prefix));
         let dimension = check_dimension(columns)?;
         let row_bytes = VECS_PREFIX + columns * element.size() as u64;
-        if length % row_bytes != 0 {
+        if !length.is_multiple_of(row_bytes) {
             return Err(Problem::content(format!(
                 "a row of {dimension} {element} takes {row_bytes} bytes, the file's {length} are no multiple of that: \
                  truncated after {} whole rows, or of another type",
