@@ -22,7 +22,9 @@ pub use error::SearchError;
 pub(crate) use error::nearest;
 pub use name::CollectionName;
 pub use publish::{Manifest, publish};
-pub use request::{Exclude, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector, merge_patch};
+pub use request::{
+    Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector, merge_patch,
+};
 pub use search::{SearchLimits, search};
 
 /// Milliseconds since the epoch, now.

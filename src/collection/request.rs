@@ -51,18 +51,22 @@ pub struct SearchRequest {
     /// Refuse with 503 unless the index covers the log up to this.
     pub min_seq: Option<u64>,
 
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    budget_ms: Later,
+    pub budget_ms: Later,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    why: Later,
+    pub why: Later,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    cursor: Later,
+    pub cursor: Later,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    group_by: Later,
+    pub group_by: Later,
 }
 
 /// What to search by: exactly one of `vector`, `vector_f32`, `vector_f16`, `item`, `items`, `vectors`.
@@ -86,15 +90,18 @@ pub struct QueryDocument {
     /// The tower that made the vectors; another than the collection's is refused with 409.
     pub embedding: Option<String>,
 
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    ids: Later,
+    pub ids: Later,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    order_by: Later,
+    pub order_by: Later,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    sources: Later,
+    pub sources: Later,
 }
 
 /// An item with its weight; negative: away from it.
@@ -140,9 +147,10 @@ pub struct Exclude {
     /// These items; an id that is not there is no error.
     #[serde(default)]
     pub ids: Vec<String>,
+    /// Comes with a later version.
     #[serde(default)]
     #[schema(ignore)]
-    sets: Later,
+    pub sets: Later,
 }
 
 /// What results carry beside id and scores.
@@ -163,7 +171,7 @@ pub struct Return {
 /// A field of the API that this version does not serve. `null` and an empty list ask for nothing and are fine.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
-struct Later(Value);
+pub struct Later(Value);
 
 impl Later {
     fn is_asked_for(&self) -> bool {
