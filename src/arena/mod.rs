@@ -10,9 +10,11 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod atomic;
 mod region;
 
 pub use array::Array;
+pub use atomic::AtomicArray;
 pub use region::{ArenaError, Mode, Region};
 
 /// Sections of an index file that are mapped start at multiples of this, and so do regions.

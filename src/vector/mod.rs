@@ -1,7 +1,14 @@
 //! Vectors: metrics, element types, kernels and codes.
+//!
+//! A vector is kept as it was given ([`Element`]) for exact scores, and as a *code* ([`Codec`]) that the graph walk
+//! compares: fewer bytes, so fewer cache misses. [`kernel`] holds the arithmetic, chosen once an index.
 
+mod code;
 mod element;
+pub mod kernel;
 mod metric;
 
-pub use element::Element;
+pub use code::{CodeKind, Codec, Codes};
+pub use element::{Element, ElementError};
+pub use kernel::{Backend, Kernel, Operation, Rows};
 pub use metric::Metric;

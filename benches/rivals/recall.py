@@ -1,0 +1,48 @@
+"""Recall@k that is fair to ties.
+
+An id counts when the exact distance of its vector (computed again in float32 from the vectors
+themselves, never taken from the contestant) is no farther than that of the exact k-th neighbour, plus
+an epsilon for float noise. Ids that repeat within an answer count once; ids out of range count nothing.
+"""
+
+import numpy as np
+
+EPSILON = {"cosine": 1e-6, "l2": 0.5}  # squared l2 distances between u8 vectors are whole numbers
+BLOCK = 100
+
+
+def distances(queries, base, ids, metric):
+    """Exact distance of each query (rows) to its own list of ids."""
+    rows = base[ids]
+    if metric == "cosine":
+        return 1 - np.einsum("qd,qkd->qk", queries, rows)
+    return np.square(rows - queries[:, None, :]).sum(axis=2)
+
+
+class Judge:
+    def __init__(self, base_file, query_file, neighbors, metric, k):
+        self.base = np.load(base_file, mmap_mode="r")
+        self.queries = np.load(query_file)
+        self.metric, self.k = metric, k
+        self.limit = np.empty(len(self.queries), dtype=np.float32)
+        for part in self.blocks():
+            exact = distances(self.queries[part], self.base, neighbors[part, :k], metric)
+            self.limit[part] = exact.max(axis=1) + EPSILON[metric]
+
+    def blocks(self):
+        starts = range(0, len(self.queries), BLOCK)
+        return [slice(start, start + BLOCK) for start in starts]
+
+    def recall(self, ids):
+        """Mean recall of an answer of k ids a query (-1 or anything out of range: no item)."""
+        if ids.shape != (len(self.queries), self.k):
+            raise ValueError(f"expected {len(self.queries)} x {self.k} ids, found {ids.shape}")
+        ids = np.sort(ids.astype(np.int64), axis=1)
+        valid = (ids >= 0) & (ids < len(self.base))
+        valid[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+        safe = np.where(valid, ids, 0)
+        hits = 0
+        for part in self.blocks():
+            near = distances(self.queries[part], self.base, safe[part], self.metric)
+            hits += np.count_nonzero(valid[part] & (near <= self.limit[part, None]))
+        return hits / ids.size

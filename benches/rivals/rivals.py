@@ -1,0 +1,211 @@
+"""The rivals that have a Python package: how each is built, saved, loaded and searched.
+
+Every class has the same four methods. `build` is timed and gets float32 rows (of unit length under
+cosine); `load` gets them too, for rivals whose file does not hold the vectors; `search` answers all
+queries in one call on one thread and returns ids, k a query.
+"""
+
+import numpy as np
+
+
+class Rival:
+    def __init__(self, params, metric, element):
+        self.params, self.metric, self.element = params, metric, element
+
+    def prepare_queries(self, queries):
+        """Whatever the rival's own type needs, outside of the timed part."""
+        return queries
+
+
+class Hnswlib(Rival):
+    def build(self, base, threads):
+        import hnswlib
+
+        self.index = hnswlib.Index("ip" if self.metric == "cosine" else "l2", base.shape[1])
+        self.index.init_index(len(base), M=self.params["M"], ef_construction=self.params["efc"])
+        self.index.add_items(base, num_threads=threads)
+
+    def save(self, folder):
+        self.index.save_index(str(folder / "index"))
+
+    def load(self, folder, base):
+        import hnswlib
+
+        self.index = hnswlib.Index("ip" if self.metric == "cosine" else "l2", base.shape[1])
+        self.index.load_index(str(folder / "index"))
+
+    def search(self, queries, k, ef):
+        self.index.set_ef(ef)
+        return self.index.knn_query(queries, k, num_threads=1)[0]
+
+
+class Faiss(Rival):
+    def build(self, base, threads):
+        import faiss
+
+        metric = faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2
+        dimensions, m = base.shape[1], self.params["M"]
+        if self.params["storage"] == "flat":
+            index = faiss.IndexHNSWFlat(dimensions, m, metric)
+        else:
+            # u8 vectors are codes already: the direct quantiser loses nothing.
+            code = {"f16": faiss.ScalarQuantizer.QT_8bit, "u8": faiss.ScalarQuantizer.QT_8bit_direct}
+            index = faiss.IndexHNSWSQ(dimensions, code[self.element], m, metric)
+        index.hnsw.efConstruction = self.params["efc"]
+        if self.params.get("refine"):
+            index = faiss.IndexRefineFlat(index)
+        faiss.omp_set_num_threads(threads)
+        index.train(base)
+        index.add(base)
+        self.index = index
+
+    def save(self, folder):
+        import faiss
+
+        faiss.write_index(self.index, str(folder / "index"))
+
+    def load(self, folder, base):
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        self.index = faiss.read_index(str(folder / "index"))
+        self.graph = self.index
+        if self.params.get("refine"):
+            self.index.k_factor = self.params["refine"]
+            self.graph = faiss.downcast_index(self.index.base_index)
+
+    def search(self, queries, k, ef):
+        self.graph.hnsw.efSearch = ef
+        return self.index.search(queries, k)[1]
+
+
+class Usearch(Rival):
+    def empty(self, dimensions):
+        from usearch.index import Index
+
+        return Index(
+            ndim=dimensions,
+            metric="ip" if self.metric == "cosine" else "l2sq",
+            dtype=self.params["dtype"],
+            connectivity=self.params["M"],
+            expansion_add=self.params["efc"],
+            enable_key_lookups=False,
+        )
+
+    def prepare_queries(self, vectors):
+        # usearch scales f32 to unit length on the way to i8, which l2 does not survive. Moving u8
+        # vectors by 128 makes them i8 with all distances as they were.
+        if self.params["dtype"] == "i8" and self.element == "u8":
+            return (vectors - 128).astype(np.int8)
+        return vectors
+
+    def build(self, base, threads):
+        self.index = self.empty(base.shape[1])
+        self.index.add(np.arange(len(base), dtype=np.uint64), self.prepare_queries(base), threads=threads)
+
+    def save(self, folder):
+        self.index.save(str(folder / "index"))
+
+    def load(self, folder, base):
+        self.index = self.empty(base.shape[1])
+        self.index.load(str(folder / "index"))
+
+    def search(self, queries, k, ef):
+        self.index.expansion_search = ef
+        return self.index.search(queries, k, threads=1).keys
+
+
+class Glass(Rival):
+    @property
+    def space(self):
+        return "IP" if self.metric == "cosine" else "L2"
+
+    def build(self, base, threads):
+        import glass
+
+        glass.set_num_threads(threads)
+        index = glass.Index("HNSW", self.space, self.params["build"], self.params["R"], self.params["L"])
+        self.graph = index.build(base)
+
+    def save(self, folder):
+        self.graph.save(str(folder / "index"))
+
+    def load(self, folder, base):
+        import glass
+
+        graph = glass.Graph(str(folder / "index"))
+        refine = self.params.get("refine", "")
+        self.searcher = glass.Searcher(graph, base, self.space, self.params["search"], refine)
+        glass.set_num_threads(1)
+        self.searcher.set_ef(100)
+        self.searcher.optimize(1)
+
+    def search(self, queries, k, ef):
+        self.searcher.set_ef(ef)
+        return self.searcher.batch_search(queries, k, 1)[0]
+
+
+class SymphonyQG(Rival):
+    def build(self, base, threads):
+        from rabitqlib import SymqgIndex
+
+        metric = "ip" if self.metric == "cosine" else "l2"
+        self.index = SymqgIndex(base.shape[1], self.params["R"], metric)
+        self.index.build(base, self.params["efc"], threads)
+
+    def save(self, folder):
+        self.index.save(str(folder / "index"))
+
+    def load(self, folder, base):
+        from rabitqlib import SymqgIndex
+
+        self.index = SymqgIndex.load(str(folder / "index"))
+
+    def search(self, queries, k, ef):
+        return self.index.search(queries, k, ef, 1)[0]
+
+
+CLASSES = {
+    "hnswlib": Hnswlib,
+    "faiss": Faiss,
+    "usearch": Usearch,
+    "glass": Glass,
+    "symphonyqg": SymphonyQG,
+}
+PACKAGES = {
+    "hnswlib": "hnswlib",
+    "faiss": "faiss-cpu",
+    "usearch": "usearch",
+    "glass": "pyglass-portable",
+    "symphonyqg": "rabitqlib",
+}
+
+# (rival, label, parameters, in the quick grid?)
+GRID = [
+    ("hnsw_rs", "hnsw_rs M=16", {"M": 16, "efc": 200, "kernel": "simdeez"}, True),
+    ("hnsw_rs", "hnsw_rs M=16 simsimd", {"M": 16, "efc": 200, "kernel": "simsimd"}, False),
+    ("hnsw_rs", "hnsw_rs M=32", {"M": 32, "efc": 400, "kernel": "simdeez"}, False),
+    ("hnsw_rs", "hnsw_rs M=32 scale=0.5", {"M": 32, "efc": 400, "scale": 0.5, "kernel": "simdeez"}, False),
+    ("hnswlib", "hnswlib M=16", {"M": 16, "efc": 200}, True),
+    ("hnswlib", "hnswlib M=32", {"M": 32, "efc": 400}, False),
+    ("faiss", "faiss HNSW Flat M=16", {"storage": "flat", "M": 16, "efc": 200}, True),
+    ("faiss", "faiss HNSW Flat M=32", {"storage": "flat", "M": 32, "efc": 400}, False),
+    ("faiss", "faiss HNSW SQ8 M=16", {"storage": "sq8", "M": 16, "efc": 200}, True),
+    ("faiss", "faiss HNSW SQ8 M=32", {"storage": "sq8", "M": 32, "efc": 400}, False),
+    ("faiss", "faiss HNSW SQ8 M=16 refined", {"storage": "sq8", "M": 16, "efc": 200, "refine": 1.5}, False),
+    ("usearch", "usearch f32 M=16", {"dtype": "f32", "M": 16, "efc": 200}, True),
+    ("usearch", "usearch f16 M=16", {"dtype": "f16", "M": 16, "efc": 200}, True),
+    ("usearch", "usearch i8 M=16", {"dtype": "i8", "M": 16, "efc": 200}, True),
+    ("usearch", "usearch f16 M=32", {"dtype": "f16", "M": 32, "efc": 400}, False),
+    ("usearch", "usearch i8 M=32", {"dtype": "i8", "M": 32, "efc": 400}, False),
+    ("glass", "Glass SQ8U R=32", {"build": "SQ8U", "search": "SQ8U", "R": 32, "L": 200}, True),
+    ("glass", "Glass SQ8U, FP16 refine R=32",
+     {"build": "SQ8U", "search": "SQ8U", "refine": "FP16", "R": 32, "L": 200}, True),
+    ("glass", "Glass SQ8U, FP32 refine R=64",
+     {"build": "SQ8U", "search": "SQ8U", "refine": "FP32", "R": 64, "L": 400}, False),
+    ("glass", "Glass SQ4U, FP16 refine R=32",
+     {"build": "SQ8U", "search": "SQ4U", "refine": "FP16", "R": 32, "L": 200}, False),
+    ("symphonyqg", "SymphonyQG R=32", {"R": 32, "efc": 200}, True),
+    ("symphonyqg", "SymphonyQG R=32 efc=400", {"R": 32, "efc": 400}, False),
+    ("symphonyqg", "SymphonyQG R=64", {"R": 64, "efc": 400}, False),
+]  # fmt: skip

@@ -1,0 +1,166 @@
+//! What one walk remembers: its best candidates, sorted, and the nodes it has seen.
+
+/// The `capacity` nearest nodes seen so far, ascending by (distance, node), each expanded or not.
+///
+/// An entry is one u64: the distance's bits made order-preserving, the node shifted by one, and bit 0 for
+/// "expanded". Comparing entries compares distances first, then nodes, so equal distances order by node.
+/// Invariant: entries before `cursor` are expanded.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    entries: Vec<u64>,
+    capacity: usize,
+    cursor: usize,
+}
+
+/// f32 to u32 so that unsigned order is numeric order (NaN, which a damaged file may yield, last).
+pub(super) fn ordered(distance: f32) -> u32 {
+    if distance.is_nan() {
+        return u32::MAX;
+    }
+    let bits = distance.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
+}
+
+pub(super) fn unordered(bits: u32) -> f32 {
+    f32::from_bits(if bits >> 31 == 1 { bits & 0x7fff_ffff } else { !bits })
+}
+
+impl Pool {
+    pub(super) fn reset(&mut self, capacity: usize) {
+        self.entries.clear();
+        self.entries.reserve(capacity + 1);
+        self.capacity = capacity;
+        self.cursor = 0;
+    }
+
+    /// Takes a node in if it is among the nearest; it must not have been offered before.
+    #[inline]
+    pub(super) fn offer(&mut self, distance: f32, node: u32) -> bool {
+        let entry = u64::from(ordered(distance)) << 32 | u64::from(node) << 1;
+        if self.entries.len() == self.capacity {
+            if self.entries.last().is_none_or(|&last| entry >= last) {
+                return false;
+            }
+            self.entries.pop();
+        }
+        let at = self.entries.partition_point(|&other| other < entry);
+        self.entries.insert(at, entry);
+        self.cursor = self.cursor.min(at);
+        true
+    }
+
+    /// The nearest node not expanded yet, now marked as expanded.
+    #[inline]
+    pub(super) fn expand(&mut self) -> Option<u32> {
+        while let Some(entry) = self.entries.get_mut(self.cursor) {
+            self.cursor += 1;
+            if *entry & 1 == 0 {
+                *entry |= 1;
+                return Some((*entry as u32) >> 1);
+            }
+        }
+        None
+    }
+
+    /// The node that `expand` would most likely give next.
+    #[inline]
+    pub(super) fn upcoming(&self) -> Option<u32> {
+        self.entries.get(self.cursor).map(|&entry| (entry as u32) >> 1)
+    }
+
+    /// Whether `capacity` nodes are in and `distance` is beyond them all.
+    pub(super) fn rejects(&self, distance: f32) -> bool {
+        self.entries.len() == self.capacity
+            && self.entries.last().is_none_or(|&last| u64::from(ordered(distance)) > last >> 32)
+    }
+
+    /// Distance and node, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
+        self.entries.iter().map(|&entry| (unordered((entry >> 32) as u32), (entry as u32) >> 1))
+    }
+}
+
+/// A set of nodes, emptied in time proportional to what was put in.
+#[derive(Debug, Default)]
+pub(super) struct Visited {
+    words: Vec<u64>,
+    touched: Vec<u32>,
+}
+
+impl Visited {
+    pub(super) fn reset(&mut self, nodes: usize) {
+        for &word in &self.touched {
+            self.words[word as usize] = 0;
+        }
+        self.touched.clear();
+        self.words.resize(nodes.div_ceil(64), 0);
+    }
+
+    /// Adds a node below the bound; true when it is new.
+    #[inline]
+    pub(super) fn insert(&mut self, node: u32) -> bool {
+        let (index, bit) = (node / 64, 1u64 << (node % 64));
+        let word = &mut self.words[index as usize];
+        if *word & bit != 0 {
+            return false;
+        }
+        if *word == 0 {
+            self.touched.push(index);
+        }
+        *word |= bit;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_pool_is_the_sorted_head_of_what_was_offered(
+            offers in prop::collection::vec(-4i8..4, 0..60), capacity in 1usize..20,
+        ) {
+            let mut pool = Pool::default();
+            pool.reset(capacity);
+            let mut oracle = Vec::new();
+            for (node, distance) in offers.iter().enumerate() {
+                pool.offer(f32::from(*distance) / 2.0, node as u32);
+                oracle.push((f32::from(*distance) / 2.0, node as u32));
+                if node % 3 == 0 {
+                    pool.expand();
+                }
+            }
+            oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            oracle.truncate(capacity);
+            prop_assert_eq!(pool.iter().collect::<Vec<_>>(), oracle);
+        }
+
+        #[test]
+        fn every_node_is_expanded_once(offers in prop::collection::vec(0u8..50, 0..40)) {
+            let mut pool = Pool::default();
+            pool.reset(100);
+            let mut expanded = Vec::new();
+            for (node, &distance) in offers.iter().enumerate() {
+                pool.offer(f32::from(distance), node as u32);
+                if distance % 2 == 0 {
+                    expanded.extend(pool.expand());
+                }
+            }
+            expanded.extend(std::iter::from_fn(|| pool.expand()));
+            expanded.sort_unstable();
+            prop_assert_eq!(expanded, (0..offers.len() as u32).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn distances_survive_the_round_trip_in_order() {
+        let values = [f32::NEG_INFINITY, -2.5, -0.0, 0.0, 1e-30, 3.5, f32::INFINITY];
+        for pair in values.windows(2) {
+            assert!(ordered(pair[0]) <= ordered(pair[1]));
+        }
+        assert!(values.iter().all(|&value| unordered(ordered(value)).to_bits() == value.to_bits()));
+        assert!(ordered(f32::NAN) > ordered(f32::INFINITY));
+    }
+}

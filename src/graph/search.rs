@@ -1,0 +1,166 @@
+//! Searches: greedy descent through the upper levels, then the walk of one level.
+//!
+//! A walk expands the nearest node it knows: gathers the neighbours it has not seen, computes their distances in one
+//! batch (their codes are fetched ahead), offers them to the pool; it ends when every node of the pool is expanded.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::links::Graph;
+use super::pool::{Pool, Visited, ordered, unordered};
+use crate::vector::{Codes, kernel};
+
+/// What a search did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WalkStats {
+    /// Nodes whose distance was computed.
+    pub visited: usize,
+    /// Nodes whose links were followed.
+    pub expanded: usize,
+}
+
+/// Memory of one search at a time, reused.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) pool: Pool,
+    pub(super) visited: Visited,
+    pub(super) batch: Vec<u32>,
+    pub(super) distances: Vec<f32>,
+    pub(super) stats: WalkStats,
+    frontier: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+impl Graph {
+    /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`.
+    ///
+    /// With `allowed`, only nodes that pass are found, but the walk goes through the others; it then goes on until
+    /// `ef` nodes that pass are nearer than any left to expand.
+    pub fn search(
+        &self, codes: &Codes, query: &[u8], ef: usize, allowed: Option<&dyn Fn(u32) -> bool>,
+        scratch: &mut Scratch, found: &mut Vec<(f32, u32)>,
+    ) -> WalkStats {
+        scratch.stats = WalkStats::default();
+        found.clear();
+        if self.nodes() == 0 {
+            return scratch.stats;
+        }
+        let entry = self.entry();
+        let start = self.descend(codes, query, entry, self.level(entry), 0, scratch);
+        match allowed {
+            None => self.walk(codes, query, &[start], ef, 0, scratch),
+            Some(allowed) => self.walk_filtered(codes, query, start, ef, allowed, scratch),
+        }
+        found.extend(scratch.pool.iter());
+        scratch.stats
+    }
+
+    /// Goes to the nearest neighbour while there is a nearer one, level by level, from `from` down to above `to`.
+    pub(super) fn descend(
+        &self, codes: &Codes, query: &[u8], start: u32, from: u8, to: u8, scratch: &mut Scratch,
+    ) -> (f32, u32) {
+        let Scratch { batch, distances, stats, .. } = scratch;
+        codes.distances(query, &[start], distances);
+        let mut best = (distances[0], start);
+        stats.visited += 1;
+        for level in (to + 1..=from).rev() {
+            loop {
+                batch.clear();
+                batch.extend(self.neighbours(best.1, level));
+                codes.distances(query, batch, distances);
+                stats.visited += batch.len();
+                stats.expanded += 1;
+                let nearest = distances.iter().zip(batch.iter()).min_by(|a, b| a.0.total_cmp(b.0));
+                match nearest {
+                    Some((&distance, &node)) if distance < best.0 => best = (distance, node),
+                    _ => break,
+                }
+            }
+        }
+        best
+    }
+
+    /// Leaves in the scratch's pool the `ef` nearest nodes of a level that are reached from `starts`.
+    pub(super) fn walk(
+        &self, codes: &Codes, query: &[u8], starts: &[(f32, u32)], ef: usize, level: u8, scratch: &mut Scratch,
+    ) {
+        scratch.pool.reset(ef);
+        scratch.visited.reset(self.nodes());
+        for &(distance, node) in starts {
+            if scratch.visited.insert(node) {
+                scratch.pool.offer(distance, node);
+            }
+        }
+        while let Some(node) = scratch.pool.expand() {
+            self.gather(node, level, &mut scratch.visited, &mut scratch.batch);
+            if level == 0
+                && let Some(next) = scratch.pool.upcoming()
+            {
+                self.prefetch_row(next);
+            }
+            codes.distances(query, &scratch.batch, &mut scratch.distances);
+            scratch.stats.visited += scratch.batch.len();
+            scratch.stats.expanded += 1;
+            for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
+                scratch.pool.offer(distance, node);
+            }
+        }
+    }
+
+    /// As `walk` on level 0, but the pool takes only nodes that pass; all are expanded while they may lead nearer.
+    fn walk_filtered(
+        &self, codes: &Codes, query: &[u8], start: (f32, u32), ef: usize, allowed: &dyn Fn(u32) -> bool,
+        scratch: &mut Scratch,
+    ) {
+        scratch.pool.reset(ef);
+        scratch.visited.reset(self.nodes());
+        scratch.frontier.clear();
+        scratch.visited.insert(start.1);
+        let key = |distance: f32, node: u32| Reverse((ordered(distance), node));
+        scratch.frontier.push(key(start.0, start.1));
+        if allowed(start.1) {
+            scratch.pool.offer(start.0, start.1);
+        }
+        while let Some(Reverse((bits, node))) = scratch.frontier.pop() {
+            if scratch.pool.rejects(unordered(bits)) {
+                break;
+            }
+            self.gather(node, 0, &mut scratch.visited, &mut scratch.batch);
+            codes.distances(query, &scratch.batch, &mut scratch.distances);
+            scratch.stats.visited += scratch.batch.len();
+            scratch.stats.expanded += 1;
+            for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
+                if !scratch.pool.rejects(distance) {
+                    scratch.frontier.push(key(distance, node));
+                    if allowed(node) {
+                        scratch.pool.offer(distance, node);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replaces `batch` by a node's neighbours that were not visited, now marked.
+    #[inline]
+    fn gather(&self, node: u32, level: u8, visited: &mut Visited, batch: &mut Vec<u32>) {
+        batch.clear();
+        let nodes = self.parts.nodes;
+        for link in self.row(node, level) {
+            let id = link.load(Relaxed);
+            if id as usize >= nodes {
+                break;
+            }
+            if visited.insert(id) {
+                batch.push(id);
+            }
+        }
+    }
+
+    #[inline]
+    fn prefetch_row(&self, node: u32) {
+        let row = self.row(node, 0);
+        for line in row.chunks(16) {
+            kernel::prefetch(line.as_ptr());
+        }
+    }
+}

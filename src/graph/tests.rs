@@ -1,0 +1,183 @@
+//! The graph against brute force, and its promises: deterministic, connected, unharmed by damage.
+
+use super::*;
+use crate::arena::{Array, AtomicArray};
+use crate::vector::{Codec, Codes, Element, Metric};
+
+/// Clustered vectors from a seed: what catalogues look like, with outliers.
+fn vectors(count: usize, dimension: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut state = seed;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    let centres: Vec<Vec<f32>> =
+        (0..count.div_ceil(50)).map(|_| (0..dimension).map(|_| random() * 4.0).collect()).collect();
+    (0..count).map(|at| centres[at % centres.len()].iter().map(|x| x + random()).collect()).collect()
+}
+
+fn codes(metric: Metric, vectors: &[Vec<f32>]) -> Codes {
+    let dimension = vectors[0].len();
+    let bound = vectors.iter().map(|v| v.iter().map(|x| x * x).sum::<f32>().sqrt()).fold(0.0, f32::max);
+    let codec = Codec::train(metric, Element::F32, dimension, &vectors.concat(), bound);
+    let mut rows = vec![0; vectors.len() * codec.stride()];
+    for (vector, row) in vectors.iter().zip(rows.chunks_mut(codec.stride())) {
+        codec.encode(vector, row);
+    }
+    Codes::new(codec, Array::from_slice(&rows).expect("memory"))
+}
+
+const PARAMS: BuildParams = BuildParams { m: 12, ef_construction: 100, seed: 3 };
+
+fn built(codes: &Codes, threads: usize) -> Graph {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    pool.install(|| {
+        let graph = build(codes, PARAMS, &|_| ()).expect("build");
+        repair(&graph, codes, 100);
+        graph
+    })
+}
+
+fn brute_force(codes: &Codes, query: &[u8], k: usize, allowed: impl Fn(u32) -> bool) -> Vec<(f32, u32)> {
+    let ids: Vec<u32> = (0..codes.len() as u32).filter(|&id| allowed(id)).collect();
+    let mut distances = Vec::new();
+    codes.distances(query, &ids, &mut distances);
+    let mut all: Vec<(f32, u32)> = distances.into_iter().zip(ids).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    all.truncate(k);
+    all
+}
+
+/// The share of exact neighbours (ties count) that a search finds, over some queries.
+fn recall(graph: &Graph, codes: &Codes, queries: &[Vec<u8>], ef: usize, allowed: Option<&dyn Fn(u32) -> bool>) -> f64 {
+    let (mut hits, mut wanted) = (0, 0);
+    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
+    for query in queries {
+        let exact = brute_force(codes, query, 10, |id| allowed.is_none_or(|allowed| allowed(id)));
+        graph.search(codes, query, ef, allowed, &mut scratch, &mut found);
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "sorted and unique");
+        assert!(found.iter().all(|&(_, id)| allowed.is_none_or(|allowed| allowed(id))));
+        let worst = exact.last().map_or(f32::NEG_INFINITY, |last| last.0);
+        hits += found.iter().take(10).filter(|&&(distance, _)| distance <= worst).count();
+        wanted += exact.len();
+    }
+    hits as f64 / wanted as f64
+}
+
+fn queries(codes: &Codes, vectors: &[Vec<f32>]) -> Vec<Vec<u8>> {
+    vectors.iter().map(|vector| codes.codec().encode_query(vector)).collect()
+}
+
+#[test]
+fn searches_find_what_brute_force_finds_under_every_metric() {
+    let data = vectors(3000, 24, 1);
+    for metric in Metric::ALL {
+        let codes = codes(metric, &data);
+        for threads in [1, 4] {
+            let graph = built(&codes, threads);
+            graph.verify().expect("rows in order");
+            assert!(reach(&graph).is_empty());
+            let queries = queries(&codes, &vectors(100, 24, 9));
+            let plain = recall(&graph, &codes, &queries, 100, None);
+            assert!(plain > 0.99, "{metric} with {threads} threads: {plain}");
+            for share in [2, 10, 100] {
+                let filtered = recall(&graph, &codes, &queries, 50, Some(&|id| id % share == 1));
+                assert!(filtered > 0.98, "{metric}, 1 in {share}: {filtered}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_thread_builds_the_same_graph_twice() {
+    let codes = codes(Metric::L2, &vectors(800, 8, 5));
+    let [first, second] = [0, 1].map(|_| {
+        let mut graph = built(&codes, 1);
+        graph.parts_mut().links.bytes().to_vec()
+    });
+    assert_eq!(first, second);
+}
+
+#[test]
+fn inner_product_with_wide_norms_is_connected_and_found() {
+    let mut data = vectors(2000, 16, 2);
+    for (at, vector) in data.iter_mut().enumerate() {
+        let stretch = 0.01 + (at % 97) as f32;
+        vector.iter_mut().for_each(|x| *x *= stretch);
+    }
+    let codes = codes(Metric::Dot, &data);
+    let graph = built(&codes, 2);
+    assert!(reach(&graph).is_empty());
+    let found = recall(&graph, &codes, &queries(&codes, &vectors(100, 16, 8)), 100, None);
+    assert!(found > 0.98, "{found}");
+}
+
+#[test]
+fn tiny_graphs_answer_with_everything_they_have() {
+    for count in 1..8 {
+        let data = vectors(count, 4, 1);
+        let codes = codes(Metric::L2, &data);
+        let graph = built(&codes, 2);
+        let mut found = Vec::new();
+        graph.search(&codes, codes.row(0), 20, None, &mut Scratch::default(), &mut found);
+        assert_eq!(found.len(), count);
+    }
+}
+
+#[test]
+fn cut_off_nodes_are_found_and_linked_again() {
+    let codes = codes(Metric::L2, &vectors(500, 8, 4));
+    let graph = built(&codes, 1);
+    let victims: Vec<u32> = (0..500).filter(|&id| id != graph.entry() && id % 50 == 7).collect();
+    for node in 0..500 {
+        let kept: Vec<u32> = graph.neighbours(node, 0).filter(|id| !victims.contains(id)).collect();
+        let ids = kept.into_iter().chain(std::iter::repeat(NONE));
+        for (link, id) in graph.row(node, 0).iter().zip(ids) {
+            link.store(id, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    assert!(reach(&graph).len() >= victims.len());
+    let report = repair(&graph, &codes, 50);
+    assert!(report.unreachable >= victims.len() && report.left == 0, "{report:?}");
+    graph.verify().expect("rows in order");
+}
+
+#[test]
+fn damaged_arrays_are_searched_without_harm_and_verify_tells() {
+    let codes = codes(Metric::L2, &vectors(300, 8, 6));
+    let mut seed = 1u32;
+    for _ in 0..200 {
+        let mut graph = built_parts(&codes);
+        for _ in 0..20 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let parts = graph.parts_mut();
+            let links = parts.links.as_slice();
+            links[seed as usize % links.len()].store(seed, std::sync::atomic::Ordering::Relaxed);
+            parts.levels.as_mut_slice()[seed as usize % 300] = (seed >> 8) as u8;
+            parts.upper_start.as_mut_slice()[seed as usize % 299] = seed;
+        }
+        assert!(graph.verify().is_err());
+        let mut found = Vec::new();
+        graph.search(&codes, codes.row(3), 50, None, &mut Scratch::default(), &mut found);
+        assert!(found.len() <= 50);
+    }
+}
+
+/// A ring: cheap to make, valid, so that a test can damage it often.
+fn built_parts(codes: &Codes) -> Graph {
+    let nodes = codes.len();
+    let links = AtomicArray::filled(NONE, nodes * 4, nodes * 4).expect("memory");
+    for node in 0..nodes {
+        links.as_slice()[node * 4].store(((node + 1) % nodes) as u32, std::sync::atomic::Ordering::Relaxed);
+    }
+    Graph::new(GraphParts {
+        m: 2,
+        nodes,
+        entry: 0,
+        links,
+        levels: Array::zeroed(nodes).expect("memory"),
+        upper_start: Array::zeroed(nodes).expect("memory"),
+        upper: AtomicArray::filled(NONE, 0, 0).expect("memory"),
+    })
+    .expect("lengths agree")
+}

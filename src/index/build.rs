@@ -1,0 +1,558 @@
+//! Building: vectors and items in, an index file out.
+//!
+//! Equal vectors (equal bytes after conversion, -0 made +0) become one node; hashes nominate, bytes decide.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::items::{Facts, Items, LIVE};
+use super::open::column_kind;
+use super::query::{self, QueryError};
+use super::schema::Schema;
+use super::Index;
+use crate::arena::{ArenaError, Array};
+use crate::attributes::{AttributeType, ColumnPart, Columns, ColumnsBuilder, ColumnsError, StringTable, Value};
+use crate::file::{self, ElementCode, FileError, FileWriter, Kind};
+use crate::graph::{self, BuildParams, Graph, GraphError};
+use crate::vector::{CodeKind, Codec, Codes, Element, ElementError, Metric};
+
+/// Vectors that the codec is trained on, at most.
+const TRAINING_SAMPLE: usize = 20_000;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// What the collection is made for; its `element` is the stored type.
+    pub schema: Schema,
+    /// How many vectors will come: addresses are reserved for as many.
+    pub rows: usize,
+    /// Threads, 0 for one a core.
+    pub threads: usize,
+    /// Seed of levels and insertion order.
+    pub seed: u64,
+    /// Sequence number of the collection's log that the data covers; every item gets it.
+    pub covers: u64,
+    /// The collection's UUID; a new one when not given.
+    pub collection: Option<[u8; 16]>,
+    /// Where the data came from, for the file.
+    pub lineage: serde_json::Value,
+    /// First insertion of items that bring none, milliseconds since the epoch.
+    pub now: i64,
+}
+
+/// Input that cannot be built from, or a file that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The schema.
+    #[error("schema: {0}")]
+    Schema(String),
+    /// A vector; rows count from 0.
+    #[error("row {row}: {reason}")]
+    Vector {
+        /// Its row.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Bytes that are not whole rows.
+    #[error("{bytes} bytes are not whole rows of {row} bytes")]
+    Ragged {
+        /// Bytes given.
+        bytes: usize,
+        /// Bytes of a row.
+        row: usize,
+    },
+    /// More vectors or items than announced, or than an index can hold.
+    #[error("{what}: more than {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// An id is empty or too long.
+    #[error("row {row}: id {id:?} has {} bytes, allowed is 1 to {limit}", id.len())]
+    Id {
+        /// Its row.
+        row: usize,
+        /// The id.
+        id: String,
+        /// The longest.
+        limit: usize,
+    },
+    /// An id is there twice.
+    #[error("row {second}: id {id:?} is already the id of row {first}")]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// Where it was first.
+        first: usize,
+        /// Where it was again.
+        second: usize,
+    },
+    /// Vectors and items do not pair up.
+    #[error("{vectors} vectors but {items} items: row i of the one belongs to row i of the other")]
+    Unpaired {
+        /// Vectors given.
+        vectors: usize,
+        /// Items given.
+        items: usize,
+    },
+    /// An attribute.
+    #[error(transparent)]
+    Attribute(#[from] ColumnsError),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] ArenaError),
+    /// The graph.
+    #[error("graph: {0}")]
+    Graph(#[from] GraphError),
+    /// Threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Writing the file.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// What a build is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Vectors become codes.
+    Encode,
+    /// Nodes are linked.
+    Link,
+    /// Unreachable nodes are looked for and linked.
+    Repair,
+    /// The file is written.
+    Write,
+}
+
+/// Lengths of the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Norms {
+    /// Shortest.
+    pub min: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Longest.
+    pub max: f64,
+}
+
+/// What a build found and did.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildReport {
+    /// Items.
+    pub items: usize,
+    /// Distinct vectors.
+    pub nodes: usize,
+    /// Items whose vector another item had first.
+    pub duplicates: usize,
+    /// Items on the fullest node.
+    pub largest_family: usize,
+    /// Unreachable nodes before and after repair.
+    pub reach: graph::Reach,
+    /// Lengths of the vectors.
+    pub norms: Norms,
+    /// Kind of the codes.
+    pub code: &'static str,
+    /// Share of code elements that were clipped.
+    pub clipped_share: f64,
+    /// Seconds spent on each phase.
+    pub seconds: Vec<(Phase, f64)>,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+/// Collects vectors and items, then builds.
+pub struct IndexBuilder {
+    options: BuildOptions,
+    row_len: usize,
+    vectors: Array<u8>,
+    norms: Vec<f32>,
+    by_hash: HashMap<u64, u32>,
+    node_of_row: Vec<u32>,
+    items: Items,
+    columns: Option<ColumnsBuilder>,
+    string_seed: u64,
+    scratch: (Vec<f32>, Vec<u8>),
+}
+
+impl IndexBuilder {
+    /// Starts a build.
+    pub fn new(options: BuildOptions) -> Result<Self, BuildError> {
+        options.schema.check().map_err(BuildError::Schema)?;
+        let rows = options.rows;
+        if rows > graph::MAX_NODES {
+            return Err(BuildError::TooMany { what: "vectors", limit: graph::MAX_NODES });
+        }
+        let row_len = options.schema.dimension * options.schema.element.size();
+        let string_seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        let columns = Columns::builder(&options.schema.attributes, rows, string_seed)?;
+        Ok(IndexBuilder {
+            row_len,
+            vectors: Array::with_capacity(rows.saturating_mul(row_len))?,
+            norms: Vec::new(),
+            by_hash: HashMap::new(),
+            node_of_row: Vec::new(),
+            items: Items {
+                ids: StringTable::new(string_seed, rows)?,
+                node: Array::with_capacity(rows)?,
+                ring: Array::with_capacity(rows)?,
+                node_item: Array::with_capacity(rows)?,
+                facts: Array::with_capacity(rows)?,
+                flags: Array::with_capacity(rows)?,
+            },
+            columns: Some(columns),
+            string_seed,
+            scratch: Default::default(),
+            options,
+        })
+    }
+
+    /// Adds whole rows of vectors of one element type, little-endian.
+    pub fn push_rows(&mut self, element: Element, bytes: &[u8]) -> Result<(), BuildError> {
+        let row_len = self.options.schema.dimension * element.size();
+        if bytes.len() % row_len != 0 {
+            return Err(BuildError::Ragged { bytes: bytes.len(), row: row_len });
+        }
+        if self.node_of_row.len() + bytes.len() / row_len > self.options.rows {
+            return Err(BuildError::TooMany { what: "vectors", limit: self.options.rows });
+        }
+        for row in bytes.chunks_exact(row_len) {
+            self.push_row(element, row)?;
+        }
+        Ok(())
+    }
+
+    fn push_row(&mut self, element: Element, row: &[u8]) -> Result<(), BuildError> {
+        let schema = &self.options.schema;
+        let (numbers, stored) = &mut self.scratch;
+        let fail = |reason: String| BuildError::Vector { row: self.node_of_row.len(), reason };
+        numbers.clear();
+        element.decode(row, numbers);
+        query::check(numbers, schema.dimension, schema.metric).map_err(|error| fail(plain(error)))?;
+        stored.clear();
+        if element == schema.element && matches!(element, Element::I8 | Element::U8) {
+            stored.extend_from_slice(row);
+        } else {
+            if schema.metric == Metric::Cosine && schema.element == Element::I8 && element != Element::I8 {
+                to_signed_bytes(numbers);
+            }
+            schema.element.encode(numbers, stored).map_err(|error: ElementError| fail(error.to_string()))?;
+            numbers.clear();
+            schema.element.decode(stored, numbers);
+        }
+        let norm = query::check(numbers, schema.dimension, schema.metric)
+            .map_err(|error| fail(format!("as {}: {}", schema.element, plain(error))))?;
+        self.hang_row(norm as f32)
+    }
+
+    /// Finds the node of the row in `scratch`, or makes it one.
+    fn hang_row(&mut self, norm: f32) -> Result<(), BuildError> {
+        let stored = &self.scratch.1;
+        let mut hash = xxh3_64(stored);
+        let nodes = self.norms.len() as u32;
+        let node = loop {
+            let node = *self.by_hash.entry(hash).or_insert(nodes);
+            let start = node as usize * self.row_len;
+            if node == nodes || &self.vectors[start..start + self.row_len] == stored.as_slice() {
+                break node;
+            }
+            hash = hash.wrapping_add(1);
+        };
+        if node == nodes {
+            self.vectors.extend(stored)?;
+            self.norms.push(norm);
+        }
+        self.node_of_row.push(node);
+        Ok(())
+    }
+
+    /// Adds the item of the next row: its attributes by ordinal. Leave all out for ids that are row numbers.
+    pub fn push_item(
+        &mut self, id: &str, inserted_at: Option<i64>, values: &[Option<Value>],
+    ) -> Result<(), BuildError> {
+        let row = self.items.ids.len();
+        if row == self.options.rows {
+            return Err(BuildError::TooMany { what: "items", limit: self.options.rows });
+        }
+        if id.is_empty() || id.len() > Index::MAX_ID {
+            return Err(BuildError::Id { row, id: id.to_owned(), limit: Index::MAX_ID });
+        }
+        let (first, new) = self.items.ids.insert(id)?;
+        if !new {
+            return Err(BuildError::DuplicateId { id: id.to_owned(), first: first as usize, second: row });
+        }
+        if let Some(columns) = &mut self.columns {
+            columns.push(values)?;
+        }
+        let inserted_at = inserted_at.unwrap_or(self.options.now);
+        self.items.facts.push(Facts { seq: self.options.covers, inserted_at, version: 0, expires_at: 0 })?;
+        Ok(self.items.flags.push(LIVE)?)
+    }
+
+    /// Links, checks and writes the index to `path`, atomically. `progress` is told (phase, done, of).
+    pub fn finish(
+        mut self, path: &Path, progress: &(dyn Fn(Phase, usize, usize) + Sync),
+    ) -> Result<BuildReport, BuildError> {
+        self.pair_up()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.options.threads).build()?;
+        let mut clock = Clock { last: Instant::now(), seconds: Vec::new() };
+        let (codes, clipped_share) = pool.install(|| self.encode())?;
+        clock.lap(Phase::Encode);
+        let nodes = codes.len();
+        let hnsw = self.options.schema.hnsw;
+        let params = BuildParams { m: hnsw.m, ef_construction: hnsw.ef_construction, seed: self.options.seed };
+        let mut graph = pool.install(|| graph::build(&codes, params, &|done| progress(Phase::Link, done, nodes)))?;
+        clock.lap(Phase::Link);
+        progress(Phase::Repair, 0, 1);
+        let reach = graph::repair(&graph, &codes, hnsw.ef_construction);
+        progress(Phase::Repair, 1, 1);
+        clock.lap(Phase::Repair);
+        let mut report = self.report(&codes, clipped_share, reach);
+        let report_json = serde_json::to_vec(&report).unwrap_or_default();
+        progress(Phase::Write, 0, 1);
+        file::write_atomically(path, |out| self.write(out, &mut graph, &codes, clipped_share, &report_json))?;
+        progress(Phase::Write, 1, 1);
+        clock.lap(Phase::Write);
+        report.seconds = clock.seconds;
+        report.file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(report)
+    }
+
+    /// Gives row numbers as ids when no items came, and hangs every item on its node.
+    fn pair_up(&mut self) -> Result<(), BuildError> {
+        let vectors = self.node_of_row.len();
+        if self.items.ids.is_empty() {
+            let missing = vec![None; self.options.schema.attributes.len()];
+            for row in 0..vectors {
+                self.push_item(&row.to_string(), None, &missing)?;
+            }
+        }
+        let items = self.items.ids.len();
+        if items != vectors || items != self.options.rows {
+            return Err(BuildError::Unpaired { vectors, items });
+        }
+        for &node in &self.node_of_row {
+            self.items.hang(node)?;
+        }
+        (self.by_hash, self.node_of_row) = Default::default();
+        Ok(())
+    }
+
+    /// A node's vector as codes are made of it: of unit length under cosine.
+    fn numbers(&self, node: usize, out: &mut Vec<f32>) {
+        out.clear();
+        let schema = &self.options.schema;
+        schema.element.decode(&self.vectors[node * self.row_len..][..self.row_len], out);
+        if schema.metric == Metric::Cosine {
+            *out = query::unit(out, f64::from(self.norms[node]));
+        }
+    }
+
+    fn encode(&mut self) -> Result<(Codes, f64), BuildError> {
+        let schema = &self.options.schema;
+        let nodes = self.norms.len();
+        let bound = self.norms.iter().copied().fold(0.0, f32::max);
+        let (mut sample, mut numbers) = (Vec::new(), Vec::new());
+        for node in (0..nodes).step_by(nodes.div_ceil(TRAINING_SAMPLE).max(1)) {
+            self.numbers(node, &mut numbers);
+            sample.extend_from_slice(&numbers);
+        }
+        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
+        if codec.kind == CodeKind::Raw {
+            let vectors = std::mem::replace(&mut self.vectors, Array::with_capacity(0)?);
+            return Ok((Codes::new(codec, vectors), 0.0));
+        }
+        let mut rows: Array<u8> = Array::zeroed(nodes.saturating_mul(codec.stride()))?;
+        let clipped: usize = rows
+            .as_mut_slice()
+            .par_chunks_mut(codec.stride())
+            .enumerate()
+            .map_init(Vec::new, |numbers, (node, row)| {
+                self.numbers(node, numbers);
+                codec.encode(numbers, row)
+            })
+            .sum();
+        let elements = (nodes * schema.dimension).max(1);
+        Ok((Codes::new(codec, rows), clipped as f64 / elements as f64))
+    }
+
+    fn report(&self, codes: &Codes, clipped_share: f64, reach: graph::Reach) -> BuildReport {
+        let nodes = self.norms.len();
+        let mut families = vec![0; nodes];
+        for &node in self.items.node.as_slice() {
+            families[node as usize] += 1;
+        }
+        let sum: f64 = self.norms.iter().map(|&norm| f64::from(norm)).sum();
+        let norms = Norms {
+            min: self.norms.iter().copied().reduce(f32::min).unwrap_or(0.0).into(),
+            mean: sum / nodes.max(1) as f64,
+            max: self.norms.iter().copied().reduce(f32::max).unwrap_or(0.0).into(),
+        };
+        BuildReport {
+            items: self.items.len(),
+            nodes,
+            duplicates: self.items.len() - nodes,
+            largest_family: families.iter().copied().max().unwrap_or(0),
+            reach,
+            norms,
+            code: codes.codec().kind.name(),
+            clipped_share,
+            seconds: Vec::new(),
+            file_bytes: 0,
+        }
+    }
+
+    fn write(
+        &mut self, out: &mut std::io::BufWriter<std::fs::File>, graph: &mut Graph, codes: &Codes,
+        clipped_share: f64, report: &[u8],
+    ) -> Result<(), FileError> {
+        let schema = self.options.schema.to_json().to_string();
+        let lineage = self.options.lineage.to_string();
+        let mut file = FileWriter::new(out)?;
+        file.section(Kind::Schema, 0, ElementCode::Bytes, 1, schema.as_bytes())?;
+        file.section(Kind::Lineage, 0, ElementCode::Bytes, 1, lineage.as_bytes())?;
+        file.section(Kind::Report, 0, ElementCode::Bytes, 1, report)?;
+        self.write_graph(&mut file, graph)?;
+        self.write_vectors(&mut file, codes, clipped_share)?;
+        self.write_items(&mut file)?;
+        self.write_columns(&mut file)?;
+        let facts = file::Facts {
+            file: *uuid::Uuid::new_v4().as_bytes(),
+            collection: self.options.collection.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes()),
+            schema_hash: *blake3::hash(schema.as_bytes()).as_bytes(),
+            lineage_hash: *blake3::hash(lineage.as_bytes()).as_bytes(),
+            covers: self.options.covers,
+            covers_hash: [0; 32],
+            shard: (0, 1),
+            nodes: codes.len() as u64,
+            items: self.items.len() as u64,
+            created_at: self.options.now,
+            string_seed: self.string_seed,
+            embedding: self.options.schema.embedding.clone().unwrap_or_default(),
+        };
+        file.finish(facts)?;
+        Ok(())
+    }
+
+    fn write_graph(&self, file: &mut Writer<'_>, graph: &mut Graph) -> Result<(), FileError> {
+        let mut parameters = Vec::with_capacity(32);
+        for word in [graph.m() as u32, self.options.schema.hnsw.ef_construction as u32, graph.entry(), 0] {
+            parameters.extend_from_slice(&word.to_le_bytes());
+        }
+        parameters.extend_from_slice(&self.options.seed.to_le_bytes());
+        parameters.extend_from_slice(&[0; 8]);
+        let m = graph.m();
+        let parts = graph.parts_mut();
+        file.section(Kind::Graph, 0, ElementCode::Bytes, 32, &parameters)?;
+        file.section(Kind::Links, 0, ElementCode::U32, 8 * m, parts.links.bytes())?;
+        file.section(Kind::Levels, 0, ElementCode::U8, 1, parts.levels.as_bytes())?;
+        file.section(Kind::UpperStart, 0, ElementCode::U32, 4, parts.upper_start.as_bytes())?;
+        file.section(Kind::Upper, 0, ElementCode::U32, 4 * m, parts.upper.bytes())
+    }
+
+    fn write_vectors(&self, file: &mut Writer<'_>, codes: &Codes, clipped_share: f64) -> Result<(), FileError> {
+        let codec = codes.codec();
+        let kind = CodeKind::ALL.iter().position(|&kind| kind == codec.kind).unwrap_or(0) as u32;
+        let mut parameters = Vec::with_capacity(32);
+        parameters.extend_from_slice(&kind.to_le_bytes());
+        parameters.extend_from_slice(&1u32.to_le_bytes());
+        for number in [codec.scale, codec.offset, codec.bound, clipped_share as f32] {
+            parameters.extend_from_slice(&number.to_le_bytes());
+        }
+        parameters.extend_from_slice(&[0; 8]);
+        let element = match self.options.schema.element {
+            Element::F32 => ElementCode::F32,
+            Element::F16 => ElementCode::F16,
+            Element::I8 => ElementCode::I8,
+            Element::U8 => ElementCode::U8,
+        };
+        file.section(Kind::CodeParameters, 0, ElementCode::Bytes, 32, &parameters)?;
+        if codec.kind == CodeKind::Raw {
+            return file.section(Kind::Vectors, 0, element, self.row_len, codes.rows().bytes);
+        }
+        file.section(Kind::Vectors, 0, element, self.row_len, self.vectors.as_bytes())?;
+        file.section(Kind::Codes, 0, ElementCode::U8, codec.stride(), codes.rows().bytes)?;
+        if self.options.schema.metric == Metric::Cosine {
+            let inverse: Vec<f32> = self.norms.iter().map(|norm| 1.0 / norm).collect();
+            file.section(Kind::InverseNorms, 0, ElementCode::F32, 4, bytemuck::cast_slice(&inverse))?;
+        }
+        Ok(())
+    }
+
+    fn write_items(&self, file: &mut Writer<'_>) -> Result<(), FileError> {
+        let items = &self.items;
+        file.section(Kind::ItemNode, 0, ElementCode::U32, 4, items.node.as_bytes())?;
+        file.section(Kind::ItemRing, 0, ElementCode::U32, 8, items.ring.as_bytes())?;
+        file.section(Kind::NodeItem, 0, ElementCode::U32, 4, items.node_item.as_bytes())?;
+        file.section(Kind::ItemFacts, 0, ElementCode::Bytes, 32, items.facts.as_bytes())?;
+        file.section(Kind::ItemFlags, 0, ElementCode::U8, 1, items.flags.as_bytes())?;
+        let [refs, heap, slots] = items.ids.sections();
+        file.section(Kind::IdRefs, 0, ElementCode::U64, 8, refs)?;
+        file.section(Kind::IdHeap, 0, ElementCode::U8, 1, heap)?;
+        file.section(Kind::IdSlots, 0, ElementCode::U32, 4, slots)
+    }
+
+    fn write_columns(&mut self, file: &mut Writer<'_>) -> Result<(), FileError> {
+        let Some(columns) = self.columns.take() else { return Ok(()) };
+        let columns = columns.finish().map_err(|error| {
+            FileError::io("finishing columns")(std::io::Error::other(error.to_string()))
+        })?;
+        for (part, ordinal, stride, bytes) in columns.sections() {
+            let attribute = columns.schema().get(ordinal as usize);
+            let element = element_code(part, attribute.map(|(_, spec)| spec.kind));
+            file.section(column_kind(part), ordinal, element, stride, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+type Writer<'a> = FileWriter<&'a mut std::io::BufWriter<std::fs::File>>;
+
+fn element_code(part: ColumnPart, kind: Option<AttributeType>) -> ElementCode {
+    match (part, kind) {
+        (ColumnPart::DictionaryRefs, _) => ElementCode::U64,
+        (ColumnPart::DictionaryHeap, _) => ElementCode::U8,
+        (ColumnPart::Data, Some(AttributeType::Int | AttributeType::Time)) => ElementCode::I64,
+        (ColumnPart::Data, Some(AttributeType::Float)) => ElementCode::F64,
+        (ColumnPart::Data, Some(AttributeType::Bool)) => ElementCode::U8,
+        _ => ElementCode::U32,
+    }
+}
+
+/// What is wrong with an input vector, in words that do not speak of a query.
+fn plain(error: QueryError) -> String {
+    match error {
+        QueryError::Zero => "a zero vector has no direction, which metric cosine needs".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Stretches a vector so that its largest number is 127 and rounds; under cosine the length does not matter.
+fn to_signed_bytes(numbers: &mut [f32]) {
+    let largest = numbers.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    for value in numbers {
+        *value = (*value / largest * 127.0).round();
+    }
+}
+
+struct Clock {
+    last: Instant,
+    seconds: Vec<(Phase, f64)>,
+}
+
+impl Clock {
+    fn lap(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.seconds.push((phase, now.duration_since(self.last).as_secs_f64()));
+        self.last = now;
+    }
+}

@@ -1,0 +1,265 @@
+//! Opening an index file: sections become arrays, nothing is parsed or rebuilt. And verifying a whole one.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::items::Items;
+use super::schema::Schema;
+use super::Index;
+use crate::arena::{Array, AtomicArray, Mode, Region};
+use crate::attributes::{AttributeSchema, ColumnPart, Columns, StringTable};
+use crate::file::{FileError, IndexFile, Kind};
+use crate::graph::{Graph, GraphError, GraphParts};
+use crate::vector::{CodeKind, Codec, Codes, Metric};
+
+/// An index could not be opened, or is damaged.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The file itself.
+    #[error("{file}: {source}")]
+    File {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// Contents that do not fit together.
+    #[error("{file}: {reason}")]
+    Contents {
+        /// The file's name.
+        file: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// Why contents could not be used; becomes an [`IndexError`] with the file's name.
+enum Trouble {
+    File(FileError),
+    Contents(String),
+}
+
+impl From<FileError> for Trouble {
+    fn from(error: FileError) -> Self {
+        Trouble::File(error)
+    }
+}
+impl From<crate::arena::ArenaError> for Trouble {
+    fn from(error: crate::arena::ArenaError) -> Self {
+        Trouble::File(error.into())
+    }
+}
+impl From<GraphError> for Trouble {
+    fn from(error: GraphError) -> Self {
+        Trouble::Contents(format!("graph: {error}"))
+    }
+}
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Trouble::Contents(reason)
+    }
+}
+
+impl Trouble {
+    fn of(self, file: &Path) -> IndexError {
+        let file = file.display().to_string();
+        match self {
+            Trouble::File(source) => IndexError::File { file, source },
+            Trouble::Contents(reason) => IndexError::Contents { file, reason },
+        }
+    }
+}
+
+impl Index {
+    /// Opens an index file: header, footer, table and lengths are checked, small sections are read, the rest is mapped
+    /// (or, resident, the arrays that walks touch are loaded).
+    pub fn open(path: &Path, mode: Mode) -> Result<Index, IndexError> {
+        IndexFile::open(path).map_err(Trouble::from).and_then(|file| assemble(file, mode)).map_err(|e| e.of(path))
+    }
+
+    /// Opens a file and checks every byte and every number in it; `progress` is told (blocks done, of).
+    pub fn verify(path: &Path, progress: &dyn Fn(u64, u64)) -> Result<Index, IndexError> {
+        let verified = IndexFile::open(path).and_then(|file| file.verify(progress).map(|()| file));
+        let index = verified.map_err(Trouble::from).and_then(|file| assemble(file, Mode::Mapped));
+        index.and_then(|index| index.verify_contents().map(|()| index)).map_err(|error| error.of(path))
+    }
+
+    fn verify_contents(&self) -> Result<(), Trouble> {
+        self.graph.verify()?;
+        self.items.verify()?;
+        self.columns.verify().map_err(|error| error.to_string())?;
+        let mut vector = Vec::new();
+        for node in 0..self.nodes() {
+            vector.clear();
+            self.schema.element.decode(self.vectors().row(node), &mut vector);
+            super::query::check(&vector, self.schema.dimension, self.schema.metric)
+                .map_err(|error| format!("vector of node {node}: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn assemble(file: IndexFile, mode: Mode) -> Result<Index, Trouble> {
+    let facts = &file.header().facts;
+    let (nodes, items) = (facts.nodes as usize, facts.items as usize);
+    if (nodes == 0) != (items == 0) || nodes > items {
+        return Err(format!("{nodes} nodes cannot carry {items} items").into());
+    }
+    let schema_bytes = json_bytes(&file, Kind::Schema, Some(&facts.schema_hash))?;
+    let schema = Schema::from_json(&parse(&schema_bytes, "schema")?).map_err(|e| format!("schema: {e}"))?;
+    let lineage = parse(&json_bytes(&file, Kind::Lineage, Some(&facts.lineage_hash))?, "lineage")?;
+    let report = parse(&json_bytes(&file, Kind::Report, None)?, "report")?;
+    let row_len = schema.dimension * schema.element.size();
+    let open = Sections { file: &file, mode };
+    let graph = open.graph(nodes)?;
+    let codec = open.codec(&schema)?;
+    let vectors = open.array(Kind::Vectors, row_len, nodes, Some(mode))?;
+    let (codes, vectors) = match codec.kind {
+        CodeKind::Raw => (Codes::new(codec, vectors), None),
+        _ => (Codes::new(codec, open.array(Kind::Codes, codec.stride(), nodes, Some(mode))?), Some(vectors)),
+    };
+    let inverse_norms = match schema.metric {
+        Metric::Cosine => open.array(Kind::InverseNorms, 4, nodes, Some(mode))?,
+        _ => Array::with_capacity(0)?,
+    };
+    let item_table = open.items(nodes, items)?;
+    let columns = open.columns(&schema.attributes, items)?;
+    let build = uuid::Uuid::from_bytes(facts.file).to_string();
+    let exact = Index::exact_kernel(schema.metric, schema.element, schema.dimension);
+    Ok(Index {
+        schema,
+        lineage,
+        report,
+        build,
+        graph,
+        codes,
+        vectors,
+        row_len,
+        exact,
+        inverse_norms,
+        items: item_table,
+        columns,
+        buffers: Mutex::new(Vec::new()),
+        file,
+    })
+}
+
+/// Largest JSON section that is read into memory.
+const MAX_JSON: u64 = 64 << 20;
+
+fn json_bytes(file: &IndexFile, kind: Kind, hash: Option<&[u8; 32]>) -> Result<Vec<u8>, Trouble> {
+    let Some(section) = file.section(kind, 0) else {
+        return if kind == Kind::Schema { Err(FileError::Missing { name: kind.name() }.into()) } else { Ok(b"{}".into()) };
+    };
+    if section.length > MAX_JSON {
+        return Err(format!("section {} has {} bytes, at most {MAX_JSON}", kind.name(), section.length).into());
+    }
+    let bytes = file.bytes(section)?;
+    match hash {
+        Some(hash) if blake3::hash(&bytes).as_bytes() != hash => {
+            let what = format!("section {} does not fit the hash in the header", kind.name());
+            Err(FileError::damaged(section.offset, what).into())
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn parse(bytes: &[u8], name: &str) -> Result<serde_json::Value, Trouble> {
+    serde_json::from_slice(bytes).map_err(|error| format!("section {name}: {error}").into())
+}
+
+struct Sections<'a> {
+    file: &'a IndexFile,
+    mode: Mode,
+}
+
+impl Sections<'_> {
+    fn region(&self, kind: Kind, stride: usize, count: usize, mode: Mode) -> Result<Region, Trouble> {
+        let section = self.file.required(kind, 0, stride as u64)?;
+        if section.count != count as u64 {
+            let reason = format!("section {} has {} elements, {count} expected", section.name, section.count);
+            return Err(reason.into());
+        }
+        Ok(self.file.region(section, mode)?)
+    }
+
+    /// An array of `count` rows; held in `mode`, or mapped.
+    fn array<T: bytemuck::Pod>(
+        &self, kind: Kind, stride: usize, count: usize, mode: Option<Mode>,
+    ) -> Result<Array<T>, Trouble> {
+        Ok(Array::from_region(self.region(kind, stride, count, mode.unwrap_or(Mode::Mapped))?)?)
+    }
+
+    fn graph(&self, nodes: usize) -> Result<Graph, Trouble> {
+        let section = self.file.required(Kind::Graph, 0, 32)?;
+        let bytes = self.file.bytes(section)?;
+        let word = |at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let (m, entry) = (word(0) as usize, word(8));
+        if !(2..=256).contains(&m) {
+            return Err(format!("graph: m is {m}, allowed is 2 to 256").into());
+        }
+        let upper = self.file.required(Kind::Upper, 0, 4 * m as u64)?;
+        Ok(Graph::new(GraphParts {
+            m,
+            nodes,
+            entry,
+            links: AtomicArray::from_region(self.region(Kind::Links, 8 * m, nodes, self.mode)?)?,
+            levels: self.array(Kind::Levels, 1, nodes, Some(self.mode))?,
+            upper_start: self.array(Kind::UpperStart, 4, nodes, Some(self.mode))?,
+            upper: AtomicArray::from_region(self.file.region(upper, self.mode)?)?,
+        })?)
+    }
+
+    fn codec(&self, schema: &Schema) -> Result<Codec, Trouble> {
+        let section = self.file.required(Kind::CodeParameters, 0, 32)?;
+        let bytes = self.file.bytes(section)?;
+        let word = |at: usize| bytes.get(at..at + 4).map_or([0; 4], |b| [b[0], b[1], b[2], b[3]]);
+        let number = |at: usize| f32::from_le_bytes(word(at));
+        let kind = CodeKind::ALL.get(u32::from_le_bytes(word(0)) as usize).copied();
+        let want = CodeKind::choose(schema.metric, schema.element);
+        if kind != Some(want) {
+            return Err(format!("codes of kind {kind:?}, {} expected", want.name()).into());
+        }
+        let (scale, offset, bound) = (number(8), number(12), number(16));
+        if ![scale, offset, bound].iter().all(|value| value.is_finite()) || scale <= 0.0 || bound < 0.0 {
+            return Err(format!("code parameters: scale {scale}, offset {offset}, bound {bound}").into());
+        }
+        Ok(Codec { kind: want, element: schema.element, dimension: schema.dimension, scale, offset, bound })
+    }
+
+    fn items(&self, nodes: usize, items: usize) -> Result<Items, Trouble> {
+        let table = |kind: Kind, stride: u64| -> Result<Region, Trouble> {
+            Ok(self.file.region(self.file.required(kind, 0, stride)?, Mode::Mapped)?)
+        };
+        let seed = self.file.header().facts.string_seed;
+        let refs = self.region(Kind::IdRefs, 8, items, Mode::Mapped)?;
+        let ids = StringTable::open(seed, refs, table(Kind::IdHeap, 1)?, table(Kind::IdSlots, 4)?)?;
+        Ok(Items {
+            ids,
+            node: self.array(Kind::ItemNode, 4, items, None)?,
+            ring: self.array(Kind::ItemRing, 8, items, None)?,
+            node_item: self.array(Kind::NodeItem, 4, nodes, None)?,
+            facts: self.array(Kind::ItemFacts, 32, items, None)?,
+            flags: self.array(Kind::ItemFlags, 1, items, None)?,
+        })
+    }
+
+    fn columns(&self, schema: &AttributeSchema, items: usize) -> Result<Columns, Trouble> {
+        let seed = self.file.header().facts.string_seed;
+        let mut section = |part: ColumnPart, ordinal: u32| -> Result<Option<Region>, String> {
+            let section = self.file.section(column_kind(part), ordinal);
+            section.map(|section| self.file.region(section, Mode::Mapped).map_err(|e| e.to_string())).transpose()
+        };
+        Ok(Columns::open(schema, items, seed, &mut section).map_err(|error| error.to_string())?)
+    }
+}
+
+pub(super) fn column_kind(part: ColumnPart) -> Kind {
+    match part {
+        ColumnPart::Data => Kind::ColumnData,
+        ColumnPart::Lists => Kind::ColumnLists,
+        ColumnPart::DictionaryRefs => Kind::DictionaryRefs,
+        ColumnPart::DictionaryHeap => Kind::DictionaryHeap,
+        ColumnPart::DictionarySlots => Kind::DictionarySlots,
+    }
+}

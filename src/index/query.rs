@@ -1,0 +1,132 @@
+//! Queries: checked and prepared once, then compared with codes and vectors.
+
+use super::Index;
+use crate::vector::{Element, Metric};
+
+/// A query vector or a parameter of a search was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// Wrong length.
+    #[error("the vector has {given} numbers, this collection's dimension is {dimension}")]
+    Dimension {
+        /// Numbers given.
+        given: usize,
+        /// The collection's.
+        dimension: usize,
+    },
+    /// NaN or infinite.
+    #[error("number {position} of the vector is {value}, which is not finite")]
+    NotFinite {
+        /// Place in the vector, from 0.
+        position: usize,
+        /// What was given.
+        value: f32,
+    },
+    /// Zero under cosine.
+    #[error("a zero vector has no direction: the metric is cosine")]
+    Zero,
+    /// So long that its similarities would not be finite.
+    #[error("the vector's length is {norm:e}, at most {limit:e} is allowed")]
+    TooLong {
+        /// Its Euclidean norm.
+        norm: f64,
+        /// The largest.
+        limit: f64,
+    },
+    /// k or ef out of range.
+    #[error("{name} is {value}, allowed is 1 to {limit}")]
+    OutOfRange {
+        /// `k` or `ef`.
+        name: &'static str,
+        /// What was given.
+        value: usize,
+        /// The largest.
+        limit: usize,
+    },
+}
+
+/// Vectors longer than this are refused: the product of two such is still a finite f32.
+pub(super) const MAX_NORM: f64 = 1e18;
+
+/// A checked query vector, ready for searches of the index that made it.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// f32, little-endian; of unit length under cosine.
+    pub(super) vector: Vec<u8>,
+    pub(super) code: Vec<u8>,
+}
+
+/// Checks a vector for a metric; returns its norm.
+pub(super) fn check(vector: &[f32], dimension: usize, metric: Metric) -> Result<f64, QueryError> {
+    if vector.len() != dimension {
+        return Err(QueryError::Dimension { given: vector.len(), dimension });
+    }
+    if let Some(position) = vector.iter().position(|value| !value.is_finite()) {
+        return Err(QueryError::NotFinite { position, value: vector[position] });
+    }
+    let norm = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    if norm == 0.0 && metric == Metric::Cosine {
+        return Err(QueryError::Zero);
+    }
+    if norm > MAX_NORM {
+        return Err(QueryError::TooLong { norm, limit: MAX_NORM });
+    }
+    Ok(norm)
+}
+
+/// The vector whose inner products are cosines.
+pub(super) fn unit(vector: &[f32], norm: f64) -> Vec<f32> {
+    vector.iter().map(|&value| (f64::from(value) / norm) as f32).collect()
+}
+
+impl Index {
+    /// Checks a vector and prepares it for searches of this index.
+    pub fn query(&self, vector: &[f32]) -> Result<Query, QueryError> {
+        let metric = self.schema.metric;
+        let norm = check(vector, self.schema.dimension, metric)?;
+        let vector = if metric == Metric::Cosine { unit(vector, norm) } else { vector.to_vec() };
+        let code = self.codes.codec().encode_query(&vector);
+        let mut bytes = Vec::with_capacity(vector.len() * 4);
+        for value in &vector {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Ok(Query { vector: bytes, code })
+    }
+
+    /// Exact similarity of an item to a query.
+    pub fn similarity(&self, query: &Query, item: u32) -> f32 {
+        let Some(node) = self.items.node(item) else { return f32::NEG_INFINITY };
+        let mut distance = Vec::with_capacity(1);
+        self.exact_distances(query, &[node], &mut distance);
+        -distance[0]
+    }
+
+    /// Replaces `out` by an item's vector as it was stored (under cosine: as given, not normalised).
+    pub fn vector(&self, item: u32, out: &mut Vec<f32>) {
+        out.clear();
+        if let Some(node) = self.items.node(item) {
+            self.schema.element.decode(self.vectors().row(node), out);
+        }
+    }
+
+    /// Replaces `out` by the exact distance (minus the similarity) of each node.
+    pub(super) fn exact_distances(&self, query: &Query, nodes: &[u32], out: &mut Vec<f32>) {
+        self.exact.many(&query.vector, self.vectors(), nodes, out);
+        match self.schema.metric {
+            Metric::L2 => {}
+            Metric::Dot => out.iter_mut().for_each(|value| *value = -*value),
+            Metric::Cosine => {
+                let inverse = self.inverse_norms.as_slice();
+                for (value, &node) in out.iter_mut().zip(nodes) {
+                    *value *= -inverse[node as usize];
+                }
+            }
+        }
+    }
+
+    pub(super) fn exact_kernel(metric: Metric, element: Element, dimension: usize) -> Box<dyn crate::vector::Kernel> {
+        use crate::vector::{Operation, kernel};
+        let operation = if metric == Metric::L2 { Operation::L2 } else { Operation::Dot };
+        kernel::select(operation, Element::F32, element, dimension)
+    }
+}

@@ -1,0 +1,373 @@
+//! Codes: the bytes that the graph walk compares instead of the vectors themselves.
+//!
+//! | kind | for | a row |
+//! |---|---|---|
+//! | raw | `l2` over i8 or u8 | the stored elements; no second copy is kept, distances are exact |
+//! | unit-i8 | `cosine` | round(x / scale) in -127..=127 of the normalised vector, one scale for all |
+//! | affine-u8 | `l2` over f32 or f16 | round((x - offset) / scale) in 0..=255, one scale and offset for all |
+//! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
+//!
+//! This is scalar quantisation (SQ8). The clip of unit-i8 and affine-u8 is the one with the least squared error over
+//! a sample. Rows are zero-padded to a multiple of 32 bytes.
+//!
+//! `dot`: items are compared among themselves with the extra dimension sqrt(M^2 - |x|^2), M the largest norm, which
+//! makes inner product a distance (Bachrach et al. 2014, "Speeding up the Xbox recommender system") and keeps the
+//! graph connected. It is 0 in a query and in items longer than M, so queries walk by -q.x itself.
+//!
+//! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
+
+use super::kernel::{self, Kernel, Operation, Rows};
+use super::{Element, Metric};
+use crate::arena::Array;
+
+/// Rows are padded to a multiple of this many bytes.
+const PAD: usize = 32;
+/// Bytes of a scaled-i8 row behind its elements: scale, extra dimension.
+const TRAILER: usize = 8;
+
+/// How vectors become codes; see the module's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeKind {
+    /// The stored bytes themselves.
+    Raw,
+    /// Signed bytes, one scale for all.
+    UnitI8,
+    /// Unsigned bytes, one scale and offset for all.
+    AffineU8,
+    /// Signed bytes, a scale a vector, and the extra dimension.
+    ScaledI8,
+}
+
+impl CodeKind {
+    /// All kinds, in the order of their codes in the index file.
+    pub const ALL: [CodeKind; 4] = [CodeKind::Raw, CodeKind::UnitI8, CodeKind::AffineU8, CodeKind::ScaledI8];
+
+    /// The name that `inspect` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            CodeKind::Raw => "raw",
+            CodeKind::UnitI8 => "unit-i8",
+            CodeKind::AffineU8 => "affine-u8",
+            CodeKind::ScaledI8 => "scaled-i8",
+        }
+    }
+
+    /// The kind for a metric over stored elements.
+    pub fn choose(metric: Metric, element: Element) -> CodeKind {
+        match (metric, element) {
+            (Metric::L2, Element::I8 | Element::U8) => CodeKind::Raw,
+            (Metric::L2, _) => CodeKind::AffineU8,
+            (Metric::Cosine, _) => CodeKind::UnitI8,
+            (Metric::Dot, _) => CodeKind::ScaledI8,
+        }
+    }
+}
+
+/// A trained quantiser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Codec {
+    /// Which of the kinds.
+    pub kind: CodeKind,
+    /// Element type of raw rows.
+    pub element: Element,
+    /// Numbers in a vector.
+    pub dimension: usize,
+    /// Value of one step of a code (unit-i8, affine-u8).
+    pub scale: f32,
+    /// Value of code 0 (affine-u8).
+    pub offset: f32,
+    /// Largest norm when the codec was trained (scaled-i8).
+    pub bound: f32,
+}
+
+impl Codec {
+    /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all.
+    pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
+        let kind = CodeKind::choose(metric, element);
+        let (scale, offset) = match kind {
+            CodeKind::Raw | CodeKind::ScaledI8 => (1.0, 0.0),
+            CodeKind::UnitI8 => (symmetric_scale(sample), 0.0),
+            CodeKind::AffineU8 => affine_scale(sample),
+        };
+        Codec { kind, element, dimension, scale, offset, bound }
+    }
+
+    /// Bytes of a code row.
+    pub fn stride(&self) -> usize {
+        match self.kind {
+            CodeKind::Raw => self.dimension * self.element.size(),
+            CodeKind::UnitI8 | CodeKind::AffineU8 => self.dimension.next_multiple_of(PAD),
+            CodeKind::ScaledI8 => (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD),
+        }
+    }
+
+    /// Bytes that the kernel reads of a row.
+    fn width(&self) -> usize {
+        match self.kind {
+            CodeKind::Raw => self.dimension,
+            _ => self.dimension.next_multiple_of(PAD),
+        }
+    }
+
+    /// Writes the code of an item's vector (normalised under cosine) into `row`, zeroed and `stride()` bytes long;
+    /// returns how many elements were clipped.
+    pub fn encode(&self, vector: &[f32], row: &mut [u8]) -> usize {
+        match self.kind {
+            CodeKind::Raw => {
+                for (byte, &value) in row.iter_mut().zip(vector) {
+                    *byte = match self.element {
+                        Element::I8 => value.round().clamp(-128.0, 127.0) as i8 as u8,
+                        _ => value.round().clamp(0.0, 255.0) as u8,
+                    };
+                }
+                0
+            }
+            CodeKind::UnitI8 => encode_i8(vector, 1.0 / self.scale, row),
+            CodeKind::AffineU8 => {
+                let mut clipped = 0;
+                for (byte, &value) in row.iter_mut().zip(vector) {
+                    let step = ((value - self.offset) / self.scale).round();
+                    clipped += usize::from(!(0.0..=255.0).contains(&step));
+                    *byte = step.clamp(0.0, 255.0) as u8;
+                }
+                clipped
+            }
+            CodeKind::ScaledI8 => {
+                let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+                let norm: f32 = vector.iter().map(|value| value * value).sum();
+                let extra = (self.bound * self.bound - norm).max(0.0).sqrt();
+                encode_i8(vector, 1.0 / scale, row);
+                self.set_trailer(row, scale, extra);
+                0
+            }
+        }
+    }
+
+    /// The code of a query: as an item's, without the extra dimension.
+    pub fn encode_query(&self, vector: &[f32]) -> Vec<u8> {
+        let mut row = vec![0; self.stride()];
+        self.encode(vector, &mut row);
+        if self.kind == CodeKind::ScaledI8 {
+            let (scale, _) = self.trailer(&row);
+            self.set_trailer(&mut row, scale, 0.0);
+        }
+        row
+    }
+
+    fn trailer(&self, row: &[u8]) -> (f32, f32) {
+        let at = self.width();
+        let read = |at: usize| f32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
+        (read(at), read(at + 4))
+    }
+
+    fn set_trailer(&self, row: &mut [u8], scale: f32, extra: f32) {
+        let at = self.width();
+        row[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+        row[at + 4..at + 8].copy_from_slice(&extra.to_le_bytes());
+    }
+
+    /// The kernel that compares codes of this codec.
+    pub fn kernel(&self) -> Box<dyn Kernel> {
+        let (operation, element) = match self.kind {
+            CodeKind::Raw => (Operation::L2, self.element),
+            CodeKind::AffineU8 => (Operation::L2, Element::U8),
+            CodeKind::UnitI8 | CodeKind::ScaledI8 => (Operation::Dot, Element::I8),
+        };
+        kernel::select(operation, element, element, self.width())
+    }
+}
+
+fn encode_i8(vector: &[f32], inverse: f32, row: &mut [u8]) -> usize {
+    let mut clipped = 0;
+    for (byte, &value) in row.iter_mut().zip(vector) {
+        let step = (value * inverse).round();
+        clipped += usize::from(step.abs() > 127.0);
+        *byte = step.clamp(-127.0, 127.0) as i8 as u8;
+    }
+    clipped
+}
+
+/// The step of 255 symmetric levels with the least squared error over `sample`.
+fn symmetric_scale(sample: &[f32]) -> f32 {
+    let mut sizes: Vec<f32> = sample.iter().map(|value| value.abs()).collect();
+    sizes.sort_unstable_by(f32::total_cmp);
+    let clip = best_clip(&sizes, 127.0);
+    if clip > 0.0 { clip / 127.0 } else { 1.0 / 127.0 }
+}
+
+/// Step and offset of 256 levels with the least squared error over `sample`, clipping both tails alike.
+fn affine_scale(sample: &[f32]) -> (f32, f32) {
+    if sample.is_empty() {
+        return (1.0, 0.0);
+    }
+    let mut sorted = sample.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let middle = sorted[0] + (sorted[sorted.len() - 1] - sorted[0]) / 2.0;
+    let mut sizes: Vec<f32> = sample.iter().map(|value| (value - middle).abs()).collect();
+    sizes.sort_unstable_by(f32::total_cmp);
+    let clip = best_clip(&sizes, 127.5);
+    if clip > 0.0 { (clip / 127.5, middle - clip) } else { (1.0, middle) }
+}
+
+/// Among a few high quantiles of ascending `sizes`, the clip with the least squared error when what lies below is
+/// rounded to `levels` steps (error step^2 / 12 each) and what lies above is cut.
+fn best_clip(sizes: &[f32], levels: f64) -> f32 {
+    let error = |clip: f32| {
+        let inside = sizes.partition_point(|&size| size <= clip);
+        let step = f64::from(clip) / levels;
+        let cut: f64 = sizes[inside..].iter().map(|&size| f64::from(size - clip).powi(2)).sum();
+        inside as f64 * step * step / 12.0 + cut
+    };
+    [1.0, 0.99999, 0.9999, 0.9995, 0.999, 0.995]
+        .into_iter()
+        .filter_map(|quantile: f64| sizes.get(((sizes.len() as f64 * quantile) as usize).min(sizes.len().max(1) - 1)))
+        .copied()
+        .filter(|&clip| clip > 0.0)
+        .min_by(|&a, &b| error(a).total_cmp(&error(b)))
+        .unwrap_or(0.0)
+}
+
+/// The codes of all nodes, and the kernel that compares them.
+#[derive(Debug)]
+pub struct Codes {
+    codec: Codec,
+    kernel: Box<dyn Kernel>,
+    rows: Array<u8>,
+    stride: usize,
+}
+
+impl Codes {
+    /// Codes in an array of whole rows.
+    pub fn new(codec: Codec, rows: Array<u8>) -> Codes {
+        Codes { codec, kernel: codec.kernel(), rows, stride: codec.stride() }
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len() / self.stride
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows { bytes: self.rows.as_slice(), stride: self.stride }
+    }
+
+    /// The code of a node.
+    #[inline]
+    pub fn row(&self, node: u32) -> &[u8] {
+        self.rows().row(node)
+    }
+
+    /// Asks for the first cache line of a node's code.
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        kernel::prefetch(self.rows.as_ptr().wrapping_add(node as usize * self.stride));
+    }
+
+    /// Replaces `out` by the distance (minus the approximate similarity) of a code to each of `nodes`.
+    #[inline]
+    pub fn distances(&self, query: &[u8], nodes: &[u32], out: &mut Vec<f32>) {
+        self.kernel.many(query, self.rows(), nodes, out);
+        let codec = &self.codec;
+        match codec.kind {
+            CodeKind::Raw => {}
+            CodeKind::UnitI8 => scale_all(out, -codec.scale * codec.scale),
+            CodeKind::AffineU8 => scale_all(out, codec.scale * codec.scale),
+            CodeKind::ScaledI8 => {
+                let (scale, extra) = codec.trailer(query);
+                for (value, &node) in out.iter_mut().zip(nodes) {
+                    let (other_scale, other_extra) = codec.trailer(self.row(node));
+                    *value = -(scale * other_scale * *value + extra * other_extra);
+                }
+            }
+        }
+    }
+}
+
+fn scale_all(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
+        let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+        match metric {
+            Metric::L2 => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
+            Metric::Cosine | Metric::Dot => -dot,
+        }
+    }
+
+    fn codes(codec: Codec, vectors: &[Vec<f32>]) -> Codes {
+        let mut rows = vec![0; vectors.len() * codec.stride()];
+        for (vector, row) in vectors.iter().zip(rows.chunks_mut(codec.stride())) {
+            codec.encode(vector, row);
+        }
+        Codes::new(codec, Array::from_slice(&rows).expect("memory"))
+    }
+
+    proptest! {
+        #[test]
+        fn code_distances_are_near_the_exact_ones(
+            seeds in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 40), 3..8),
+            metric in prop::sample::select(&Metric::ALL[..]),
+        ) {
+            let mut vectors = seeds;
+            if metric == Metric::Cosine {
+                for vector in &mut vectors {
+                    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-6);
+                    vector.iter_mut().for_each(|x| *x /= norm);
+                }
+            }
+            let flat: Vec<f32> = vectors.iter().flatten().copied().collect();
+            let codec = Codec::train(metric, Element::F32, 40, &flat, 7.0);
+            let codes = codes(codec, &vectors);
+            let ids: Vec<u32> = (0..vectors.len() as u32).collect();
+            let mut out = Vec::new();
+            for query in &vectors {
+                codes.distances(&codec.encode_query(query), &ids, &mut out);
+                for (vector, &got) in vectors.iter().zip(&out) {
+                    let want = exact(metric, query, vector);
+                    prop_assert!((got - want).abs() < 0.2, "{metric}: {got} is not near {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_extra_dimension_orders_items_as_euclidean_distance_would() {
+        let vectors = vec![vec![3.0, 0.0], vec![0.1, 0.0], vec![0.0, 3.0]];
+        let codec = Codec::train(Metric::Dot, Element::F32, 2, &vectors.concat(), 3.0);
+        let codes = codes(codec, &vectors);
+        let mut out = Vec::new();
+        // Among items the short vector's nearest is itself; for a query of the same numbers it is the long one.
+        codes.distances(codes.row(1), &[0, 1, 2], &mut out);
+        assert!(out[1] < out[0] && out[1] < out[2], "{out:?}");
+        codes.distances(&codec.encode_query(&vectors[1]), &[0, 1, 2], &mut out);
+        assert!(out[0] < out[1], "{out:?}");
+    }
+
+    #[test]
+    fn one_dominant_value_does_not_get_clipped() {
+        let mut vector = vec![0.01; 63];
+        vector.push(1.0);
+        let codec = Codec::train(Metric::Cosine, Element::F32, 64, &vector, 0.0);
+        assert_eq!(codec.encode(&vector, &mut vec![0; codec.stride()]), 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! Kernels: inner product and squared Euclidean distance of a query and many rows.
+//!
+//! A [`Kernel`] is chosen once an index by [`select`]; holding one proves that the processor can run it. All backends
+//! compute the same function; [`scalar`] is the oracle that the others are tested against. Integer kernels are exact,
+//! float kernels differ by the order of their sums.
+//!
+//! Which backend wins for which type and dimension is measured by `cargo bench --bench kernels` and written down in
+//! docs/benchmarks.md.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+mod simd;
+
+use std::fmt::Debug;
+
+use super::Element;
+
+/// What a kernel computes of two vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Sum of products.
+    Dot,
+    /// Sum of squared differences.
+    L2,
+}
+
+/// Who computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Plain loops: the oracle, and the fallback of any processor.
+    Scalar,
+    /// Own AVX2 + FMA + F16C intrinsics.
+    Avx2,
+    /// The simsimd library, which chooses among its own instruction sets.
+    Simsimd,
+}
+
+/// Rows of equal length, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// All rows.
+    pub bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Row `index`. Panics beyond the last.
+    #[inline]
+    pub fn row(&self, index: u32) -> &'a [u8] {
+        let start = index as usize * self.stride;
+        &self.bytes[start..start + self.stride]
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.stride
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// One operation on one pair of element types at one dimension.
+///
+/// Queries and rows are little-endian elements in order; both hold at least the dimension (longer ones are cut).
+/// The operands of an i8 inner product lie in -127..=127. Shorter slices panic, and so do ids beyond the rows.
+pub trait Kernel: Send + Sync + Debug {
+    /// Who computes.
+    fn backend(&self) -> Backend;
+
+    /// The value of one pair.
+    fn one(&self, query: &[u8], row: &[u8]) -> f32;
+
+    /// Replaces `out` by the value of each row named in `ids`, in order, fetching rows ahead of their use.
+    fn many(&self, query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut Vec<f32>);
+}
+
+/// The fastest kernel that this processor can run.
+///
+/// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8.
+pub fn select(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
+    for backend in [Backend::Avx2, Backend::Simsimd] {
+        if let Some(kernel) = with_backend(backend, operation, query, row, dimension) {
+            return kernel;
+        }
+    }
+    scalar::kernel(operation, query, row, dimension)
+}
+
+/// The kernel of one backend, if it has these types and the processor can run it.
+pub fn with_backend(
+    backend: Backend, operation: Operation, query: Element, row: Element, dimension: usize,
+) -> Option<Box<dyn Kernel>> {
+    match backend {
+        Backend::Scalar => Some(scalar::kernel(operation, query, row, dimension)),
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx2 => avx2::kernel(operation, query, row, dimension),
+        #[cfg(not(target_arch = "x86_64"))]
+        Backend::Avx2 => None,
+        Backend::Simsimd => simd::kernel(operation, query, row, dimension),
+    }
+}
+
+/// Asks the processor to fetch the cache line at `address`; a hint that reads nothing.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch of any address, even an invalid one, has no effect but speed.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests;

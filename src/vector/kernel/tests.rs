@@ -1,0 +1,117 @@
+//! Every backend against the scalar oracle: lengths 0..=257 at every misalignment, and the extreme values.
+
+use super::*;
+
+const PAIRS: [(Element, Element); 6] = [
+    (Element::F32, Element::F32),
+    (Element::F32, Element::F16),
+    (Element::F32, Element::I8),
+    (Element::F32, Element::U8),
+    (Element::I8, Element::I8),
+    (Element::U8, Element::U8),
+];
+
+/// A deterministic byte stream (splitmix64).
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// `dimension` elements of a kind, the extremes among them, starting `shift` bytes into a buffer.
+fn row(kind: Element, dimension: usize, shift: usize, seed: &mut u64) -> Vec<u8> {
+    let mut bytes = vec![0xAB; shift];
+    let values: Vec<f32> = (0..dimension)
+        .map(|_| {
+            let bits = random(seed);
+            match (kind, bits % 8) {
+                (Element::I8, 0) => 127.0,
+                (Element::I8, 1) => -127.0,
+                (Element::I8, _) => (bits >> 8) as i8 as f32 % 128.0,
+                (Element::U8, 0) => 255.0,
+                (Element::U8, _) => f32::from((bits >> 8) as u8),
+                _ => (bits >> 40) as f32 / (1 << 23) as f32 - 1.0,
+            }
+        })
+        .map(|value| if kind == Element::I8 { value.max(-127.0) } else { value })
+        .collect();
+    kind.encode(&values, &mut bytes).expect("in range");
+    bytes
+}
+
+fn close(kind: (Element, Element), dimension: usize, got: f32, want: f32) -> bool {
+    let integers = kind.0 != Element::F32;
+    let slack = if integers { 0.0 } else { 1e-6 * dimension as f32 * 255.0f32.powi(2) };
+    let slack = if kind.1 == Element::F32 || kind.1 == Element::F16 { 1e-5 * dimension as f32 } else { slack };
+    (got - want).abs() <= if integers { want.abs() * 1e-7 } else { slack }
+}
+
+#[test]
+fn every_backend_equals_the_oracle_at_every_length_and_alignment() {
+    let mut seed = 1;
+    let mut compared = 0;
+    for pair in PAIRS {
+        for operation in [Operation::Dot, Operation::L2] {
+            for dimension in 0..=257 {
+                let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
+                for backend in [Backend::Avx2, Backend::Simsimd] {
+                    let Some(kernel) = with_backend(backend, operation, pair.0, pair.1, dimension) else {
+                        continue;
+                    };
+                    if backend == Backend::Simsimd && dimension == 0 {
+                        continue;
+                    }
+                    for shift in [0, 1, 3, 31] {
+                        let query = row(pair.0, dimension, shift, &mut seed);
+                        let stored = row(pair.1, dimension, shift, &mut seed);
+                        let (query, stored) = (&query[shift..], &stored[shift..]);
+                        let (got, want) = (kernel.one(query, stored), oracle.one(query, stored));
+                        assert!(
+                            close(pair, dimension, got, want),
+                            "{backend:?} {operation:?} {pair:?} d={dimension} shift={shift}: {got} is not {want}"
+                        );
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 0 || !cfg!(target_arch = "x86_64"));
+}
+
+#[test]
+fn many_rows_equal_one_row_at_a_time() {
+    let mut seed = 7;
+    for pair in PAIRS {
+        for operation in [Operation::Dot, Operation::L2] {
+            for (dimension, count) in [(3, 1), (33, 7), (64, 4), (100, 37), (384, 13)] {
+                let query = row(pair.0, dimension, 0, &mut seed);
+                let rows: Vec<u8> = (0..count).flat_map(|_| row(pair.1, dimension, 0, &mut seed)).collect();
+                let rows = Rows { bytes: &rows, stride: dimension * pair.1.size() };
+                let ids: Vec<u32> = (0..count as u32).rev().chain([0]).collect();
+                let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
+                let mut out = vec![1.0];
+                select(operation, pair.0, pair.1, dimension).many(&query, rows, &ids, &mut out);
+                assert_eq!(out.len(), ids.len());
+                for (&id, &got) in ids.iter().zip(&out) {
+                    let want = oracle.one(&query, rows.row(id));
+                    assert!(close(pair, dimension, got, want), "{operation:?} {pair:?}: {got} is not {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "beyond the last row")]
+fn an_id_beyond_the_rows_is_caught() {
+    let rows = [0u8; 64];
+    select(Operation::L2, Element::U8, Element::U8, 32).many(
+        &[0; 32],
+        Rows { bytes: &rows, stride: 32 },
+        &[2],
+        &mut Vec::new(),
+    );
+}
