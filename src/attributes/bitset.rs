@@ -1,4 +1,6 @@
 //! A dense set of item or node numbers below a fixed bound: one bit each.
+//!
+//! Invariant: bits at and beyond the bound are clear, so counting, comparing and `contains` need no mask.
 
 /// Members are numbers below `len()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,49 +14,198 @@ impl Bitset {
     pub fn empty(len: usize) -> Self {
         Bitset { words: vec![0; len.div_ceil(64)], len }
     }
+
     /// All numbers below `len`.
-    pub fn full(_len: usize) -> Self {
-        todo!()
+    pub fn full(len: usize) -> Self {
+        let mut set = Bitset { words: vec![u64::MAX; len.div_ceil(64)], len };
+        set.clear_tail();
+        set
     }
+
+    /// The numbers below `len` for which `test` holds.
+    pub fn from_fn(len: usize, mut test: impl FnMut(u32) -> bool) -> Self {
+        let mut set = Bitset::empty(len);
+        for (place, word) in set.words.iter_mut().enumerate() {
+            let start = place * 64;
+            for bit in 0..(len - start).min(64) {
+                *word |= u64::from(test((start + bit) as u32)) << bit;
+            }
+        }
+        set
+    }
+
+    /// The places below `len` whose value passes; places that `values` does not reach are not members.
+    pub(super) fn scan<T: Copy>(len: usize, values: &[T], test: impl Fn(T) -> bool) -> Self {
+        let mut set = Bitset::empty(len);
+        let values = &values[..len.min(values.len())];
+        for (word, chunk) in set.words.iter_mut().zip(values.chunks(64)) {
+            *word =
+                chunk.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
+        }
+        set
+    }
+
     /// The bound.
     pub fn len(&self) -> usize {
         self.len
     }
+
+    /// Whether there are no members (whatever the bound).
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
     /// Members.
     pub fn count(&self) -> usize {
-        todo!()
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
+
+    /// 64 members a word, the lowest number in the lowest bit; bits beyond the bound are clear.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// Whether `index` is a member; false at or beyond the bound.
     #[inline]
     pub fn contains(&self, index: u32) -> bool {
         self.words.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
-    /// Adds a member below the bound.
-    pub fn insert(&mut self, _index: u32) {
-        todo!()
+
+    /// Adds a member below the bound; a number at or beyond it is left out.
+    #[inline]
+    pub fn insert(&mut self, index: u32) {
+        if (index as usize) < self.len {
+            self.words[index as usize / 64] |= 1 << (index % 64);
+        }
     }
+
     /// Removes a member.
-    pub fn remove(&mut self, _index: u32) {
-        todo!()
+    #[inline]
+    pub fn remove(&mut self, index: u32) {
+        if let Some(word) = self.words.get_mut(index as usize / 64) {
+            *word &= !(1 << (index % 64));
+        }
     }
-    /// Keeps what is in both.
-    pub fn intersect(&mut self, _other: &Bitset) {
-        todo!()
+
+    /// Keeps what is in both; nothing at or beyond the other's bound is in it.
+    pub fn intersect(&mut self, other: &Bitset) {
+        let shared = self.words.len().min(other.words.len());
+        for (word, with) in self.words.iter_mut().zip(&other.words) {
+            *word &= with;
+        }
+        self.words[shared..].fill(0);
     }
-    /// Adds what is in the other.
-    pub fn unite(&mut self, _other: &Bitset) {
-        todo!()
+
+    /// Adds what is in the other, below this set's bound.
+    pub fn unite(&mut self, other: &Bitset) {
+        for (word, with) in self.words.iter_mut().zip(&other.words) {
+            *word |= with;
+        }
+        self.clear_tail();
     }
+
     /// Takes out what is in the other.
-    pub fn subtract(&mut self, _other: &Bitset) {
-        todo!()
+    pub fn subtract(&mut self, other: &Bitset) {
+        for (word, without) in self.words.iter_mut().zip(&other.words) {
+            *word &= !without;
+        }
     }
+
     /// Every number below the bound that was not a member, and no other.
     pub fn complement(&mut self) {
-        todo!()
+        for word in &mut self.words {
+            *word = !*word;
+        }
+        self.clear_tail();
     }
+
     /// Members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::empty()
+        self.words.iter().enumerate().flat_map(|(place, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(place as u32 * 64 + bit)
+            })
+        })
+    }
+
+    fn clear_tail(&mut self) {
+        if let (used @ 1.., Some(last)) = (self.len % 64, self.words.last_mut()) {
+            *last &= (1 << used) - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pair(len: usize, members: &[u32]) -> (Bitset, BTreeSet<u32>) {
+        let mut set = Bitset::empty(len);
+        let mut oracle = BTreeSet::new();
+        for member in members {
+            set.insert(*member);
+            if (*member as usize) < len {
+                oracle.insert(*member);
+            }
+        }
+        (set, oracle)
+    }
+
+    fn same(set: &Bitset, oracle: &BTreeSet<u32>) -> Result<(), TestCaseError> {
+        prop_assert!(set.iter().eq(oracle.iter().copied()));
+        prop_assert_eq!(set.count(), oracle.len());
+        prop_assert_eq!(set.is_empty(), oracle.is_empty());
+        for index in 0..400 {
+            prop_assert_eq!(set.contains(index), oracle.contains(&index));
+        }
+        let tail = set.words().iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        prop_assert_eq!(tail, oracle.len(), "bits beyond the bound are clear");
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_tree_set(
+            (len, other_len) in (0usize..300, 0usize..300),
+            a in prop::collection::vec(0u32..310, 0..200),
+            b in prop::collection::vec(0u32..310, 0..200),
+            removed in prop::collection::vec(0u32..400, 0..20),
+        ) {
+            let (mut set, mut oracle) = pair(len, &a);
+            let (other, other_oracle) = pair(other_len, &b);
+            for index in removed {
+                set.remove(index);
+                oracle.remove(&index);
+            }
+            same(&set, &oracle)?;
+            same(&Bitset::from_fn(len, |index| oracle.contains(&index)), &oracle)?;
+
+            let mut both = set.clone();
+            both.intersect(&other);
+            same(&both, &oracle.intersection(&other_oracle).copied().collect())?;
+            let mut either = set.clone();
+            either.unite(&other);
+            same(&either, &oracle.union(&other_oracle).copied().filter(|i| (*i as usize) < len).collect())?;
+            let mut rest = set.clone();
+            rest.subtract(&other);
+            same(&rest, &oracle.difference(&other_oracle).copied().collect())?;
+            set.complement();
+            same(&set, &(0..len as u32).filter(|index| !oracle.contains(index)).collect())?;
+        }
+
+        #[test]
+        fn full_and_scan(len in 0usize..300, values in prop::collection::vec(0u8..4, 0..300)) {
+            same(&Bitset::full(len), &(0..len as u32).collect())?;
+            let passes = |index: &u32| values.get(*index as usize).is_some_and(|value| *value == 1);
+            let scanned = Bitset::scan(len, &values, |value| value == 1);
+            same(&scanned, &(0..len as u32).filter(passes).collect())?;
+        }
     }
 }

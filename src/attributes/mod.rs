@@ -3,6 +3,7 @@
 mod bitset;
 mod columns;
 mod filter;
+mod inference;
 mod schema;
 mod strings;
 mod time;
@@ -11,7 +12,8 @@ mod value;
 pub use bitset::Bitset;
 pub use columns::{ColumnPart, Columns, ColumnsBuilder, ColumnsError};
 pub use filter::{Filter, FilterContext, FilterError, ItemFacts};
-pub use schema::{AttributeSchema, AttributeSpec, AttributeType, Inference};
+pub use inference::Inference;
+pub use schema::{AttributeSchema, AttributeSpec, AttributeType};
 pub use strings::StringTable;
 pub use time::{format_time, parse_duration, parse_time};
 pub use value::Value;
