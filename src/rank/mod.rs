@@ -1,6 +1,19 @@
 //! Profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs.
+//!
+//! A [`Profile`] is parsed once (`read`, `gate`, `terms`: its parts), then [`rank`] works in three steps: `score`
+//! gives each candidate its number and sorts them, `diversity` fills the list top-down, `explain` says why. Nothing
+//! here is random or depends on the order of candidates: the same input gives the same list, to the last bit.
 
-use crate::attributes::{AttributeSchema, Columns, Filter, FilterContext, FilterError, ItemFacts};
+mod gate;
+mod patch;
+mod profile;
+mod read;
+mod terms;
+
+pub use patch::merge_patch;
+pub use profile::Profile;
+
+use crate::attributes::{Columns, FilterContext, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::vector::Metric;
 
@@ -12,25 +25,6 @@ pub struct ProfileError {
     pub pointer: String,
     /// What is wrong, naming the value and the limit.
     pub reason: String,
-}
-
-/// A checked ranking recipe. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Profile {}
-
-impl Profile {
-    /// Parses and checks a profile document against the collection's attributes.
-    pub fn parse(_json: &serde_json::Value, _schema: &AttributeSchema) -> Result<Profile, ProfileError> {
-        todo!()
-    }
-    /// What candidates must match: the profile's own filter.
-    pub fn filter(&self) -> Option<&Filter> {
-        todo!()
-    }
-    /// Filters of the active `drop` rules: what matches one is never a candidate.
-    pub fn drops(&self, _context: &FilterContext) -> Result<Vec<&Filter>, FilterError> {
-        todo!()
-    }
 }
 
 /// Gives vectors of items for diversity.
@@ -86,8 +80,13 @@ pub struct Shortfall {
 }
 
 /// Ranks candidates by a profile: score, rules, diversity, as docs/ranking.md says.
+///
+/// Candidates that an active `drop` rule matches are left out; the profile's `filter` is the caller's to apply. An
+/// error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its
+/// pointer is into the profile.
 pub fn rank(
-    _profile: &Profile, _input: &RankInput<'_>,
+    _profile: &Profile,
+    _input: &RankInput<'_>,
 ) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
     todo!()
 }
