@@ -3,11 +3,15 @@
 //! A [`Profile`] is parsed once (`read`, `gate`, `terms`: its parts), then [`rank`] works in three steps: `score`
 //! gives each candidate its number and sorts them, `diversity` fills the list top-down, `explain` says why. Nothing
 //! here is random or depends on the order of candidates: the same input gives the same list, to the last bit.
+#![doc = include_str!("../../docs/ranking.md")]
 
+mod diversity;
+mod explain;
 mod gate;
 mod patch;
 mod profile;
 mod read;
+mod score;
 mod terms;
 
 pub use patch::merge_patch;
@@ -16,6 +20,9 @@ pub use profile::Profile;
 use crate::attributes::{Columns, FilterContext, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::vector::Metric;
+use diversity::Limits;
+use explain::Explainer;
+use score::{Scored, Scorer};
 
 /// A profile document is wrong; `pointer` points into it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -84,9 +91,22 @@ pub struct Shortfall {
 /// Candidates that an active `drop` rule matches are left out; the profile's `filter` is the caller's to apply. An
 /// error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its
 /// pointer is into the profile.
-pub fn rank(
-    _profile: &Profile,
-    _input: &RankInput<'_>,
-) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
-    todo!()
+pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
+    let recipe = &*profile.recipe;
+    let scorer = Scorer::new(recipe, input)?;
+    let pool = scorer.pool()?;
+    let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, &pool);
+    let picks = diversity::select(&pool, &mut limits, input.vectors, recipe.diversity, input.limit);
+    let explainer = Explainer { scorer: &scorer, pool: &pool, picks: &picks };
+    let mut results = Vec::with_capacity(picks.len());
+    for (place, pick) in picks.iter().enumerate() {
+        let Scored { item, similarity, score, .. } = pool[pick.place];
+        let explain = if input.explain { Some(explainer.explain(place)?) } else { None };
+        results.push(Ranked { item, similarity, score, explain });
+    }
+    let shortfalls = limits.shortfall(input.limit, picks.len());
+    Ok((results, shortfalls.into_iter().collect()))
 }
+
+#[cfg(test)]
+mod tests;
