@@ -24,6 +24,7 @@ use crate::progress::{Progress, Report, seconds};
 
 /// Rows of vectors that are read at once.
 const CHUNK: usize = 4096;
+const SEED: u64 = 42;
 
 /// Build an index from a file of vectors and a file of items.
 #[derive(Debug, clap::Args)]
@@ -63,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// Seed of the levels and of the gate's sample
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = SEED)]
     pub seed: u64,
     /// The field that holds an item's id
     #[arg(long, value_name = "FIELD", default_value = "id")]
@@ -115,6 +116,34 @@ Examples:
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
+}
+
+impl Args {
+    /// A build of these files with everything else as it is by default.
+    pub fn of(vectors: PathBuf, items: PathBuf, metric: Metric, out: PathBuf) -> Self {
+        Args {
+            vectors,
+            items: Some(items),
+            metric: Some(metric),
+            out,
+            element: None,
+            m: None,
+            ef_construction: None,
+            threads: 0,
+            seed: SEED,
+            id_field: "id".to_string(),
+            vector_column: None,
+            dataset: None,
+            inserted_at: None,
+            schema: None,
+            schema_out: None,
+            embedding: None,
+            covers: 0,
+            collection_uuid: None,
+            min_recall: None,
+            json: false,
+        }
+    }
 }
 
 /// What a build gave.
@@ -275,7 +304,8 @@ fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-fn print(args: &Args, built: &Built) -> Result<()> {
+/// Prints what was built, for people.
+pub fn print(args: &Args, built: &Built) -> Result<()> {
     print_schema(built)?;
     for (name, reason) in &built.ignored {
         output::line(format!("  {name}: left out: {reason}"))?;
@@ -290,7 +320,7 @@ fn print(args: &Args, built: &Built) -> Result<()> {
 }
 
 /// Prints dimension, metric and the attributes' types.
-pub fn print_schema(built: &Built) -> Result<()> {
+fn print_schema(built: &Built) -> Result<()> {
     let schema = &built.schema;
     output::line(format!(
         "{} items, dimension {}, {}, stored as {}; m {}, ef_construction {}",
