@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::links::{Graph, GraphError, GraphParts, MAX_LEVEL, NONE};
 use super::search::Scratch;
 use crate::arena::{Array, AtomicArray};
-use crate::vector::Codes;
+use crate::vector::{CodeKind, Codes};
 
 /// Nodes that go in one after the other before threads share the work.
 const SERIAL: usize = 500;
@@ -64,6 +64,9 @@ pub fn build(
             progress(start + chunk.len());
         }
     });
+    if codes.codec().kind == CodeKind::ScaledI8 {
+        builder.link_largest_products(&order);
+    }
     progress(order.len());
     Ok(graph)
 }
@@ -175,6 +178,57 @@ impl Builder<'_> {
             }
             work.selected = selected;
         }
+    }
+
+    /// Inner product only: fills free places of every row with the nodes of largest product with it.
+    ///
+    /// Among items the walk goes by Euclidean distance in one more dimension, where long vectors of different
+    /// directions meet only through short ones, which a query ranks low and does not expand. These links lead from
+    /// each node to the long ones of its direction directly (as in ip-NSW, Morozov and Babenko 2018).
+    fn link_largest_products(&self, order: &[u32]) {
+        let next = AtomicUsize::new(0);
+        rayon::broadcast(|_| {
+            let (mut scratch, mut found) = (Scratch::default(), Vec::new());
+            while let Some(&node) = order.get(next.fetch_add(1, Relaxed)) {
+                let row = self.graph.row(node, 0);
+                let used = row.iter().position(|link| link.load(Relaxed) == NONE).unwrap_or(row.len());
+                let query = self.codes.as_query(node);
+                self.graph.search(self.codes, &query, self.params.ef_construction, None, &mut scratch, &mut found);
+                found.retain(|&(_, other)| other != node);
+                let chosen = self.spread_directions(node, &found, row.len() - used);
+                let _guard = self.lock(node);
+                let (kept, free) = row.split_at(used);
+                let known: Vec<u32> = kept.iter().map(|link| link.load(Relaxed)).collect();
+                let new = chosen.into_iter().filter(|other| !known.contains(other));
+                for (link, other) in free.iter().zip(new) {
+                    link.store(other, Relaxed);
+                }
+            }
+        });
+    }
+
+    /// Of candidates by descending product with `node`, those whose angle to it is smaller than to any kept before.
+    fn spread_directions(&self, node: u32, candidates: &[(f32, u32)], most: usize) -> Vec<u32> {
+        let length = |node: u32, distances: &mut Vec<f32>| {
+            self.codes.distances(&self.codes.as_query(node), &[node], distances);
+            (-distances[0]).max(f32::MIN_POSITIVE).sqrt()
+        };
+        let mut distances = Vec::new();
+        let own = length(node, &mut distances);
+        let mut kept: Vec<(u32, f32)> = Vec::new();
+        for &(distance, candidate) in candidates {
+            if kept.len() == most {
+                break;
+            }
+            let size = length(candidate, &mut distances);
+            let ids: Vec<u32> = kept.iter().map(|&(id, _)| id).collect();
+            self.codes.distances(&self.codes.as_query(candidate), &ids, &mut distances);
+            let hidden = distances.iter().zip(&kept).any(|(&product, &(_, other))| -product / other > -distance / own);
+            if !hidden {
+                kept.push((candidate, size));
+            }
+        }
+        kept.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Adds `to` to `from`'s row; a full row is chosen afresh among what it has and `to`.

@@ -217,6 +217,9 @@ impl IndexBuilder {
     }
 
     /// Adds whole rows of vectors of one element type, little-endian.
+    ///
+    /// They become the schema's element type: floats round; integers must be whole and in range, but under cosine,
+    /// where length does not matter, a vector that is not is stretched so that its largest number is 127.
     pub fn push_rows(&mut self, element: Element, bytes: &[u8]) -> Result<(), BuildError> {
         let row_len = self.options.schema.dimension * element.size();
         if bytes.len() % row_len != 0 {
@@ -242,10 +245,13 @@ impl IndexBuilder {
         if element == schema.element && matches!(element, Element::I8 | Element::U8) {
             stored.extend_from_slice(row);
         } else {
-            if schema.metric == Metric::Cosine && schema.element == Element::I8 && element != Element::I8 {
+            let mut encoded = schema.element.encode(numbers, stored);
+            if encoded.is_err() && (schema.metric, schema.element) == (Metric::Cosine, Element::I8) {
                 to_signed_bytes(numbers);
+                stored.clear();
+                encoded = schema.element.encode(numbers, stored);
             }
-            schema.element.encode(numbers, stored).map_err(|error: ElementError| fail(error.to_string()))?;
+            encoded.map_err(|error: ElementError| fail(error.to_string()))?;
             numbers.clear();
             schema.element.decode(stored, numbers);
         }

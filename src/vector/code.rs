@@ -269,6 +269,16 @@ impl Codes {
         self.rows().row(node)
     }
 
+    /// The code of a node as a query's: without the extra dimension.
+    pub fn as_query(&self, node: u32) -> Vec<u8> {
+        let mut row = self.row(node).to_vec();
+        if self.codec.kind == CodeKind::ScaledI8 {
+            let (scale, _) = self.codec.trailer(&row);
+            self.codec.set_trailer(&mut row, scale, 0.0);
+        }
+        row
+    }
+
     /// Asks for the first cache line of a node's code.
     #[inline]
     pub fn prefetch(&self, node: u32) {
