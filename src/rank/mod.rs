@@ -1,8 +1,28 @@
 //! Profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs.
+//!
+//! A [`Profile`] is parsed once (`read`, `gate`, `terms`: its parts), then [`rank`] works in three steps: `score`
+//! gives each candidate its number and sorts them, `diversity` fills the list top-down, `explain` says why. Nothing
+//! here is random or depends on the order of candidates: the same input gives the same list, to the last bit.
+#![doc = include_str!("../../docs/ranking.md")]
 
-use crate::attributes::{AttributeSchema, Columns, Filter, FilterContext, FilterError, ItemFacts};
+mod diversity;
+mod explain;
+mod gate;
+mod patch;
+mod profile;
+mod read;
+mod score;
+mod terms;
+
+pub use patch::merge_patch;
+pub use profile::Profile;
+
+use crate::attributes::{Columns, FilterContext, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::vector::Metric;
+use diversity::Limits;
+use explain::Explainer;
+use score::{Scored, Scorer};
 
 /// A profile document is wrong; `pointer` points into it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -12,25 +32,6 @@ pub struct ProfileError {
     pub pointer: String,
     /// What is wrong, naming the value and the limit.
     pub reason: String,
-}
-
-/// A checked ranking recipe. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Profile {}
-
-impl Profile {
-    /// Parses and checks a profile document against the collection's attributes.
-    pub fn parse(_json: &serde_json::Value, _schema: &AttributeSchema) -> Result<Profile, ProfileError> {
-        todo!()
-    }
-    /// What candidates must match: the profile's own filter.
-    pub fn filter(&self) -> Option<&Filter> {
-        todo!()
-    }
-    /// Filters of the active `drop` rules: what matches one is never a candidate.
-    pub fn drops(&self, _context: &FilterContext) -> Result<Vec<&Filter>, FilterError> {
-        todo!()
-    }
 }
 
 /// Gives vectors of items for diversity.
@@ -86,8 +87,26 @@ pub struct Shortfall {
 }
 
 /// Ranks candidates by a profile: score, rules, diversity, as docs/ranking.md says.
-pub fn rank(
-    _profile: &Profile, _input: &RankInput<'_>,
-) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
-    todo!()
+///
+/// Candidates that an active `drop` rule matches are left out; the profile's `filter` is the caller's to apply. An
+/// error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its
+/// pointer is into the profile.
+pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
+    let recipe = &*profile.recipe;
+    let scorer = Scorer::new(recipe, input)?;
+    let pool = scorer.pool()?;
+    let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, &pool);
+    let picks = diversity::select(&pool, &mut limits, input.vectors, recipe.diversity, input.limit);
+    let explainer = Explainer { scorer: &scorer, pool: &pool, picks: &picks };
+    let mut results = Vec::with_capacity(picks.len());
+    for (place, pick) in picks.iter().enumerate() {
+        let Scored { item, similarity, score, .. } = pool[pick.place];
+        let explain = if input.explain { Some(explainer.explain(place)?) } else { None };
+        results.push(Ranked { item, similarity, score, explain });
+    }
+    let shortfalls = limits.shortfall(input.limit, picks.len());
+    Ok((results, shortfalls.into_iter().collect()))
 }
+
+#[cfg(test)]
+mod tests;
