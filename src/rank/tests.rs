@@ -181,6 +181,17 @@ fn affinity_decay_and_normalise() {
 }
 
 #[test]
+fn the_base_is_never_negative_so_that_a_boost_does_not_demote() {
+    let (world, candidates) = shop();
+    let profile = world.profile(&json!({"score": {"terms": [{"attribute": "stock", "weight": -1}]},
+        "rules": [{"name": "boost", "when": {"brand": "bolt"}, "multiply": 3}]}));
+    let (results, _) = world.rank(&profile, &candidates, &context(json!({})), 6);
+    // i2 and i3 are boosted: i3 has no stock, i2's base is 0.75 - 3, held at 0.
+    assert_eq!(world.ids(&results), ["i3", "i5", "i0", "i1", "i2", "i4"]);
+    assert_eq!(results.iter().map(|result| result.score).fold(9.0, f64::min), 0.0);
+}
+
+#[test]
 fn rules_act_when_their_gates_are_open() {
     let rule = |extra: Json| {
         let rule = merge_patch(&json!({"name": "r", "when": {"brand": "bolt"}, "multiply": 2}), &extra);
