@@ -65,7 +65,8 @@ pub fn measure(
     let warm = warm_up(index, queries, truth, &params, threads.max(1))?;
     let passes = AT_LEAST.as_secs_f64() / warm.took.as_secs_f64().max(1e-6);
     let passes = (passes.ceil() as usize).clamp(1, MOST_PASSES);
-    let (took, mut latencies) = timed(index, queries, &params, threads.max(1), passes)?;
+    let Timed { begun, ended, mut latencies } = timed(index, queries, &params, threads.max(1), passes)?;
+    let took = ended.duration_since(begun);
     latencies.sort_unstable();
     let count = queries.len() as f64;
     Ok(Point {
@@ -123,20 +124,27 @@ fn warm_up(
     Ok(all)
 }
 
-/// Wall time of `passes` passes, and each query's latency in nanoseconds.
+/// When the first query began and the last ended, and each one's latency in nanoseconds.
+struct Timed {
+    begun: Instant,
+    ended: Instant,
+    latencies: Vec<u64>,
+}
+
+/// Times `passes` passes.
 fn timed(
     index: &Index,
     queries: &[Vec<f32>],
     params: &SearchParams<'_>,
     threads: usize,
     passes: usize,
-) -> Result<(Duration, Vec<u64>), EvalError> {
+) -> Result<Timed, EvalError> {
     let next = AtomicUsize::new(0);
     let ready = Barrier::new(threads);
     let work = || {
         let mut latencies = Vec::with_capacity(queries.len() * passes / threads + 1);
         ready.wait();
-        let first = Instant::now();
+        let begun = Instant::now();
         while let Some((row, vector)) = take(&next, queries, passes) {
             let begun = Instant::now();
             let found = index.query(vector).and_then(|query| index.search(&query, params));
@@ -145,19 +153,28 @@ fn timed(
             std::hint::black_box(&found.candidates);
             latencies.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
-        Ok((first, Instant::now(), latencies))
+        Ok(Timed { begun, ended: Instant::now(), latencies })
     };
-    let mut all = Vec::with_capacity(queries.len() * passes);
-    let (mut begin, mut end) = (None::<Instant>, None::<Instant>);
-    let parts: Vec<Result<(Instant, Instant, Vec<u64>), EvalError>> = on_threads(threads, &work);
+    let parts: Vec<Result<Timed, EvalError>> = on_threads(threads, &work);
+    let mut all: Option<Timed> = None;
     for part in parts {
-        let (first, last, latencies) = part?;
-        begin = Some(begin.map_or(first, |begin| begin.min(first)));
-        end = Some(end.map_or(last, |end| end.max(last)));
-        all.extend(latencies);
+        let part = part?;
+        all = Some(match all {
+            None => part,
+            Some(all) => all.and(part),
+        });
     }
-    let took = begin.zip(end).map(|(begin, end)| end.duration_since(begin)).unwrap_or_default();
-    Ok((took, all))
+    all.ok_or(EvalError::NoQueries)
+}
+
+impl Timed {
+    /// Of two threads, as one.
+    fn and(mut self, other: Timed) -> Timed {
+        self.begun = self.begun.min(other.begun);
+        self.ended = self.ended.max(other.ended);
+        self.latencies.extend(other.latencies);
+        self
+    }
 }
 
 /// The next query that no thread has taken.

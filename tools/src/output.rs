@@ -1,7 +1,6 @@
 //! Standard output: results only, so that it can be piped; progress and notes go to standard error.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -45,27 +44,15 @@ pub fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// A time in the unit that suits it: `85 µs`, `1.25 ms`, `2.3 s`.
-pub fn micros(micros: f64) -> String {
-    match micros {
-        ..1000.0 => format!("{micros:.0} µs"),
-        ..1_000_000.0 => format!("{:.2} ms", micros / 1000.0),
-        _ => crate::progress::seconds(Duration::from_secs_f64((micros / 1e6).min(1e15))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short_for_people() {
+    fn sizes_are_short_for_people() {
         assert_eq!(bytes(999), "999 bytes");
         assert_eq!(bytes(1000), "1.0 kB");
         assert_eq!(bytes(999_960), "1.0 MB");
         assert_eq!(bytes(12_345_678), "12.3 MB");
-        assert_eq!(micros(85.4), "85 µs");
-        assert_eq!(micros(1250.0), "1.25 ms");
-        assert_eq!(micros(2_300_000.0), "2.3 s");
     }
 }

@@ -1,10 +1,11 @@
 //! Recall against throughput and against latency, as SVG.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use plotters::coord::Shift;
-use plotters::coord::combinators::WithKeyPoints;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use shortlist::eval::Point;
@@ -63,7 +64,7 @@ fn panel(
     series: &[Series],
 ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>> {
     let points = || series.iter().flat_map(|series| &series.points);
-    let x = recall_axis(points().map(|point| nines(point.recall)));
+    let x = Nines::around(points().map(|point| nines(point.recall)));
     let top = points().map(|point| (panel.value)(point)).fold(0.0, f64::max) * 1.12;
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, ("sans-serif", 17))
@@ -76,7 +77,6 @@ fn panel(
         .configure_mesh()
         .x_desc("recall (ties count as found)")
         .y_desc(panel.unit)
-        .x_label_formatter(&|value| recall_label(*value))
         .y_label_formatter(&|value| crate::input::grouped(value.round() as u128))
         .x_max_light_lines(0)
         .y_max_light_lines(0)
@@ -110,14 +110,45 @@ fn panel(
     Ok(())
 }
 
-/// An axis around these nines, with a margin, and with the recalls that fall on it as ticks.
-fn recall_axis(values: impl Iterator<Item = f64>) -> WithKeyPoints<RangedCoordf64> {
-    let (least, most) = values.fold((MOST, 0.0), |(least, most): (f64, f64), value| (least.min(value), most.max(value)));
-    let margin = ((most - least) * 0.08).max(0.1);
-    let range = (least - margin).max(0.0)..most + margin * 1.5;
-    let candidates = RECALLS.into_iter().map(nines).chain([MOST]);
-    let shown: Vec<f64> = candidates.filter(|nines| range.contains(nines)).collect();
-    range.with_key_points(shown)
+/// The recall axis: linear in nines, with ticks at well-known recalls.
+struct Nines {
+    range: Range<f64>,
+    ticks: Vec<f64>,
+}
+
+impl Nines {
+    /// An axis around these values, with a margin.
+    fn around(values: impl Iterator<Item = f64>) -> Nines {
+        let both = |(least, most): (f64, f64), value: f64| (least.min(value), most.max(value));
+        let (least, most) = values.fold((MOST, 0.0), both);
+        let margin = ((most - least) * 0.08).max(0.1);
+        let range = (least - margin).max(0.0)..most + margin * 1.5;
+        let ticks = RECALLS.into_iter().map(nines).chain([MOST]).filter(|tick| range.contains(tick)).collect();
+        Nines { range, ticks }
+    }
+}
+
+impl Ranged for Nines {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        RangedCoordf64::from(self.range.clone()).map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.clone()
+    }
+}
+
+impl ValueFormatter<f64> for Nines {
+    fn format_ext(&self, value: &f64) -> String {
+        recall_label(*value)
+    }
 }
 
 /// How many nines a recall has: 0.9 has 1, 0.999 has 3.

@@ -73,19 +73,16 @@ pub fn read_queries(path: &Path, options: &VectorOptions, range: Option<(u64, u6
         bail!("{}: rows {first}..{end} are asked for, the file has {}", path.display(), source.rows());
     }
     let (dimension, element) = (source.dimension(), source.element());
-    let mut queries = Vec::new();
     if first < end {
         source.seek(first)?;
     }
-    while (queries.len() as u64) < end - first {
-        let left = end - first - queries.len() as u64;
-        let Some(chunk) = source.next_chunk(left.min(4096) as usize)? else { break };
-        for row in chunk.bytes.chunks_exact(dimension * element.size()) {
-            let mut vector = Vec::with_capacity(dimension);
-            element.decode(row, &mut vector);
-            queries.push(vector);
-        }
-    }
+    let rows = source.read_all()?;
+    let decode = |row: &[u8]| {
+        let mut vector = Vec::with_capacity(dimension);
+        element.decode(row, &mut vector);
+        vector
+    };
+    let queries: Vec<_> = rows.chunks_exact(source.row_bytes()).take((end - first) as usize).map(decode).collect();
     if queries.is_empty() {
         bail!("{}: holds no vectors", path.display());
     }

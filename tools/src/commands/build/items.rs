@@ -53,7 +53,9 @@ impl ItemSource {
         let progress = Progress::new(show, "infer types", self.rows);
         let mut inference = Inference::default();
         let mut count = 0;
-        for item in ItemReader::open(&path, &self.options)? {
+        let items = self.open(&path)?;
+        let skipped: Vec<_> = items.skipped().iter().map(|name| (name.clone(), "it holds vectors".to_owned())).collect();
+        for item in items {
             let item = item?;
             for (name, value) in self.attributes(&item) {
                 inference.see(name, value, item.untyped);
@@ -63,7 +65,8 @@ impl ItemSource {
         }
         progress.finish();
         self.check_count(&path, count)?;
-        self.ignored = inference.ignored().map(|(name, reason)| (name.to_owned(), reason)).collect();
+        self.ignored = skipped;
+        self.ignored.extend(inference.ignored().map(|(name, reason)| (name.to_owned(), reason)));
         Ok(inference.finish())
     }
 
@@ -73,7 +76,7 @@ impl ItemSource {
         let Some(path) = &self.path else { return Ok(()) };
         let progress = Progress::new(show, "read items", self.rows);
         let mut count = 0;
-        for item in ItemReader::open(path, &self.options)? {
+        for item in self.open(path)? {
             let item = item?;
             if item.row >= self.rows {
                 let found = ItemReader::open(path, &self.options)?.count() as u64;
@@ -91,6 +94,13 @@ impl ItemSource {
         }
         progress.finish();
         self.check_count(path, count)
+    }
+
+    /// Opens the file; where it says how many items it has, that is checked first.
+    fn open(&self, path: &Path) -> Result<ItemReader> {
+        let items = ItemReader::open(path, &self.options)?;
+        items.rows().map_or(Ok(()), |rows| self.check_count(path, rows))?;
+        Ok(items)
     }
 
     fn check_count(&self, path: &Path, items: u64) -> Result<()> {

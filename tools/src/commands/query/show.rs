@@ -25,7 +25,7 @@ pub fn answer(answer: &Value, attributes: &[String]) -> Result<()> {
         cells.extend(attributes.iter().map(|name| text(&result["attributes"][name.as_str()])));
         table.row(cells);
     }
-    if results.is_empty() {
+    if table.is_empty() {
         output::line("no results")?;
     } else {
         output::table(&table)?;
