@@ -49,7 +49,7 @@ pub struct Hit<'a> {
     pub vector: Option<Vec<f32>>,
     /// The score's terms, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Vec<Object>>)]
     pub terms: Option<Value>,
     /// How score and place came about, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,8 +60,7 @@ pub struct Hit<'a> {
 /// How a search was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct Plan {
-    /// `graph`, `filtered-graph`, `scan`, `exact` or `none`.
-    #[schema(value_type = String)]
+    /// Walk of the graph, scan of what matches, or neither.
     pub kind: PlanKind,
     /// Items that filters and exclusions let through.
     pub matching: usize,

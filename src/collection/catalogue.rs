@@ -56,14 +56,9 @@ pub enum CatalogueError {
         /// What is wrong.
         reason: String,
     },
-    /// An index file is damaged.
-    #[error("{path}: {source}")]
-    Index {
-        /// The index file.
-        path: PathBuf,
-        /// What is wrong.
-        source: IndexError,
-    },
+    /// An index file is damaged; the error names it.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 impl CatalogueError {
@@ -197,10 +192,10 @@ fn open_collection(
     let path = directory.join(&manifest.file);
     let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
     if !kind.is_file() {
-        let source = IndexError("not a regular file: a server maps only files that it owns".to_owned());
-        return Err(CatalogueError::Index { path, source });
+        let reason = "not a regular file: a server maps only files that it owns".to_owned();
+        return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
     }
-    let index = Index::open(&path, mode).map_err(|source| CatalogueError::Index { path, source })?;
+    let index = Index::open(&path, mode)?;
     Ok(Some(Arc::new(Collection { name: name.clone(), manifest, index })))
 }
 

@@ -23,7 +23,7 @@ pub(crate) use error::nearest;
 pub use name::CollectionName;
 pub use publish::{Manifest, publish};
 pub use request::{
-    Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector, merge_patch,
+    Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,
 };
 pub use search::{SearchLimits, search};
 

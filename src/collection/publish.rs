@@ -76,8 +76,7 @@ impl Manifest {
 /// Makes `index_file` the current index of collection `name` in the data directory `dir`. The file is opened first,
 /// so that what cannot be served is never published, and moved: it no longer exists at its old place.
 pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
-    Index::open(index_file, Mode::Mapped)
-        .map_err(|source| CatalogueError::Index { path: index_file.to_owned(), source })?;
+    Index::open(index_file, Mode::Mapped)?;
     install(dir, name, index_file)
 }
 

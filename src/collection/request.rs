@@ -315,25 +315,6 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// RFC 7396: `patch` over `target`; null removes.
-pub fn merge_patch(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(object) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            object.remove(key);
-        } else {
-            merge_patch(object.entry(key.as_str()).or_insert(Value::Null), value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,24 +322,6 @@ mod tests {
 
     fn check(document: Value) -> Result<(), SearchError> {
         serde_json::from_value::<SearchRequest>(document).unwrap().check(&SearchLimits::default())
-    }
-
-    #[test]
-    fn the_examples_of_rfc_7396_hold() {
-        let cases = [
-            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
-            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
-            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
-            (json!({"a":"foo"}), json!(null), json!(null)),
-            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
-            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
-        ];
-        for (mut target, patch, wanted) in cases {
-            merge_patch(&mut target, &patch);
-            assert_eq!(target, wanted, "{patch}");
-        }
     }
 
     #[test]

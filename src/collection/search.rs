@@ -12,10 +12,10 @@ use super::SearchError;
 use super::answer::{Hit, Plan, SearchAnswer};
 use super::error::nearest;
 use super::query::{Resolved, Weighted, resolve, weigh};
-use super::request::{Return, SearchRequest, merge_patch};
+use super::request::{Return, SearchRequest};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
 use crate::index::{Candidate, Found, Index, PlanKind, SearchParams};
-use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Shortfall, rank};
+use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Shortfall, merge_patch, rank};
 use crate::vector::Metric;
 
 /// What one search may ask for. Each is a setting, `limits.<name>`.
@@ -104,8 +104,7 @@ fn profile(index: &Index, request: &SearchRequest) -> Result<Option<Profile>, Se
     if !patch.is_object() {
         return Err(SearchError::invalid("/rank", "rank is a profile document: an object"));
     }
-    let mut document = json!({});
-    merge_patch(&mut document, patch);
+    let document = merge_patch(&json!({}), patch);
     if document.as_object().is_some_and(Map::is_empty) {
         return Ok(None);
     }
@@ -316,13 +315,14 @@ fn order(
     rank(profile, &input).map_err(|error| filter_error("/rank", error))
 }
 
-/// Taking off a negative can lift l2's similarity above 0, where its u is not defined. Dot's u is the same below 0
-/// and goes on above it, so combined similarities are scored by that one.
+/// Weights and negatives take a similarity out of its metric's range, where u would be flat. Dot's u knows no range
+/// (and is l2's own below 0), so such similarities are scored by that one.
 fn scoring_metric(metric: Metric, query: &Resolved) -> Metric {
-    match metric {
-        Metric::L2 if query.is_combined() => Metric::Dot,
-        metric => metric,
-    }
+    let leaves_the_range = match metric {
+        Metric::Cosine => !query.negatives.is_empty() || query.positives.iter().any(|one| one.weight != 1.0),
+        Metric::Dot | Metric::L2 => !query.negatives.is_empty(),
+    };
+    if query.is_combined() && leaves_the_range { Metric::Dot } else { metric }
 }
 
 fn by_similarity(pool: &Pool, limit: usize) -> (Vec<Ranked>, Vec<Shortfall>) {

@@ -248,6 +248,7 @@ fn of_vector(problem: Problem, pointer: &str, error: &QueryError) -> Problem {
             problem.at(format!("{pointer}/{position}")).value(value.to_string())
         }
         QueryError::Zero => problem,
+        QueryError::TooLong { norm, limit } => problem.value(norm).limit(limit),
         QueryError::OutOfRange { value, limit, .. } => problem.value(value).limit(limit),
     }
 }

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::pool::Reply;
 use super::{AppState, Kind, Limits, Problem, body};
-use crate::collection::{Collection, SearchAnswer, SearchRequest, merge_patch, now_millis, search};
+use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis, search};
+use crate::rank::merge_patch;
 
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -165,11 +166,7 @@ fn write_batch(
 fn merged(defaults: Option<&Value>, patch: Value) -> Result<SearchRequest, Problem> {
     let document = match defaults {
         None => patch,
-        Some(defaults) => {
-            let mut document = defaults.clone();
-            merge_patch(&mut document, &patch);
-            document
-        }
+        Some(defaults) => merge_patch(defaults, &patch),
     };
     body::from_value(document)
 }
