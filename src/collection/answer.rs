@@ -1,0 +1,71 @@
+//! The answer of a search as the API's document. Ids and the build are borrowed from the index.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::index::PlanKind;
+use crate::rank::Shortfall;
+
+/// The answer of a search.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SearchAnswer<'a> {
+    /// Best first.
+    pub results: Vec<Hit<'a>>,
+    /// How it was answered.
+    pub plan: Plan,
+    /// Limits that could not be met, and why the list is short if it is.
+    pub shortfalls: Vec<Shortfall>,
+    /// Ids among the query's `items` that are not in the collection.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+    /// Microseconds from query to answer, without HTTP.
+    pub took_us: u64,
+    /// The log's sequence number that the index covers.
+    pub seq: u64,
+    /// UUID of the index that answered.
+    pub build: &'a str,
+    /// The seed that was used.
+    pub seed: u64,
+    /// What `now` meant, RFC 3339.
+    pub now: String,
+}
+
+/// One result.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Hit<'a> {
+    /// The item's id.
+    pub id: &'a str,
+    /// What results are ordered by: the profile's score, the similarity without one.
+    pub score: f64,
+    /// Cosine, inner product or minus the squared distance: higher is better.
+    pub similarity: f32,
+    /// The attributes asked for; missing ones are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub attributes: Option<Map<String, Value>>,
+    /// The stored vector, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vec<f32>>,
+    /// The score's terms, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub terms: Option<Value>,
+    /// How score and place came about, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub explain: Option<Value>,
+}
+
+/// How a search was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Plan {
+    /// Walk of the graph, scan of what matches, or neither.
+    pub kind: PlanKind,
+    /// Items that filters and exclusions let through.
+    pub matching: usize,
+    /// The width used; larger than the request's when that was below `candidates`.
+    pub ef: usize,
+    /// Nodes whose distance was computed, over all walks.
+    pub visited: usize,
+}

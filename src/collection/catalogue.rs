@@ -1,0 +1,273 @@
+//! The data directory of a server: which collections there are, each with its current index.
+//!
+//! One server a directory (`serve.lock`). Collections are opened when the catalogue opens, where a damaged one is
+//! an error; later a [`Catalogue::reload`] takes up what was published since and keeps the old index when the new
+//! one does not open. Readers never wait: they take an `Arc` and keep it as long as they need.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustix::fs::{FlockOperation, flock};
+
+use super::{CollectionName, Manifest};
+use crate::arena::Mode;
+use crate::index::{Index, IndexError};
+
+/// The data directory or a collection in it could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// Not a collection's name.
+    #[error(
+        "{given:?} is not a collection's name: lower-case letters, digits, '-' and '_', the first a letter or digit, at most 64"
+    )]
+    Name {
+        /// What was given, shortened.
+        given: String,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another server has this directory.
+    #[error(
+        "{path} is locked: another server (process {holder}) serves this directory; stop it or choose another --data"
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Process number as the lock file tells it.
+        holder: String,
+    },
+    /// A manifest is damaged.
+    #[error("{path}: {reason}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An index file is damaged; the error names it.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl CatalogueError {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        CatalogueError::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// A named collection with the index that answers for it now.
+#[derive(Debug)]
+pub struct Collection {
+    name: CollectionName,
+    manifest: Manifest,
+    index: Index,
+}
+
+impl Collection {
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+    /// What was published.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    /// Its index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+}
+
+/// What a reload changed.
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// Collections whose newly published index is now served.
+    pub opened: Vec<CollectionName>,
+    /// Collections whose manifest is gone.
+    pub removed: Vec<CollectionName>,
+    /// What did not open; the old index, if there was one, is still served.
+    pub failed: Vec<CatalogueError>,
+}
+
+type Collections = BTreeMap<String, Arc<Collection>>;
+
+/// All collections of a data directory. Shared between threads.
+#[derive(Debug)]
+pub struct Catalogue {
+    dir: PathBuf,
+    mode: Mode,
+    collections: ArcSwap<Collections>,
+    reloading: Mutex<()>,
+    _lock: File,
+}
+
+impl Catalogue {
+    /// Locks the directory and opens every collection in it.
+    pub fn open(dir: &Path, mode: Mode) -> Result<Catalogue, CatalogueError> {
+        let lock = lock(dir)?;
+        let mut collections = Collections::new();
+        for name in names(dir)? {
+            if let Some(collection) = open_collection(dir, &name, mode, None)? {
+                collections.insert(name.to_string(), collection);
+            }
+        }
+        let collections = ArcSwap::from_pointee(collections);
+        Ok(Catalogue { dir: dir.to_owned(), mode, collections, reloading: Mutex::new(()), _lock: lock })
+    }
+
+    /// The collection of a name.
+    pub fn get(&self, name: &str) -> Option<Arc<Collection>> {
+        self.collections.load().get(name).cloned()
+    }
+
+    /// All collections, by name.
+    pub fn all(&self) -> Vec<Arc<Collection>> {
+        self.collections.load().values().cloned().collect()
+    }
+
+    /// Takes up what was published or removed since, and keeps what does not open as it was. Blocking.
+    pub fn reload(&self) -> Reload {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = Reload::default();
+        let found = match names(&self.dir) {
+            Ok(found) => found,
+            Err(error) => {
+                report.failed.push(error);
+                return report;
+            }
+        };
+        let old = self.collections.load_full();
+        let mut new = Collections::new();
+        for name in found {
+            let current = old.get(name.as_str());
+            match open_collection(&self.dir, &name, self.mode, current) {
+                Ok(Some(collection)) => {
+                    if !current.is_some_and(|current| Arc::ptr_eq(current, &collection)) {
+                        report.opened.push(name.clone());
+                    }
+                    new.insert(name.to_string(), collection);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    report.failed.push(error);
+                    new.extend(current.map(|current| (name.to_string(), Arc::clone(current))));
+                }
+            }
+        }
+        let gone = old.values().filter(|collection| !new.contains_key(collection.name.as_str()));
+        report.removed.extend(gone.map(|collection| collection.name.clone()));
+        if !report.opened.is_empty() || !report.removed.is_empty() {
+            self.collections.store(Arc::new(new));
+        }
+        report
+    }
+}
+
+/// The collection as its manifest names it: `current` itself when nothing new was published.
+fn open_collection(
+    dir: &Path,
+    name: &CollectionName,
+    mode: Mode,
+    current: Option<&Arc<Collection>>,
+) -> Result<Option<Arc<Collection>>, CatalogueError> {
+    let directory = dir.join(name.as_str());
+    let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
+    if let Some(current) = current
+        && current.manifest == manifest
+    {
+        return Ok(Some(Arc::clone(current)));
+    }
+    let path = directory.join(&manifest.file);
+    let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
+    if !kind.is_file() {
+        let reason = "not a regular file: a server maps only files that it owns".to_owned();
+        return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
+    }
+    let index = Index::open(&path, mode)?;
+    Ok(Some(Arc::new(Collection { name: name.clone(), manifest, index })))
+}
+
+/// Names of the directories that can be collections; whatever else lies there is left alone.
+fn names(dir: &Path) -> Result<Vec<CollectionName>, CatalogueError> {
+    let failed = |error| CatalogueError::io("list", dir, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some(Ok(name)) = name.to_str().map(str::parse::<CollectionName>) else { continue };
+        if entry.file_type().map_err(failed)?.is_dir() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn lock(dir: &Path) -> Result<File, CatalogueError> {
+    let path = dir.join("serve.lock");
+    let failed = |error: io::Error| CatalogueError::io("lock", &path, error);
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
+            return Err(CatalogueError::Locked { path, holder });
+        }
+        Err(error) => return Err(failed(error.into())),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Catalogue::open(dir.path(), Mode::Mapped).unwrap();
+        assert!(first.all().is_empty());
+        let error = Catalogue::open(dir.path(), Mode::Mapped).unwrap_err().to_string();
+        assert!(error.contains("serve.lock") && error.contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        assert!(Catalogue::open(dir.path(), Mode::Mapped).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_collection_is_left_alone_and_a_damaged_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("Not a name")).unwrap();
+        fs::create_dir(dir.path().join("empty")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let catalogue = Catalogue::open(dir.path(), Mode::Mapped).unwrap();
+        assert!(catalogue.all().is_empty() && catalogue.get("empty").is_none());
+
+        fs::write(dir.path().join("empty/manifest.json"), "{").unwrap();
+        let report = catalogue.reload();
+        assert!(report.failed[0].to_string().contains("empty/manifest.json"), "{report:?}");
+        drop(catalogue);
+        assert!(Catalogue::open(dir.path(), Mode::Mapped).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_an_error_that_names_it() {
+        let error = Catalogue::open(Path::new("/nonexistent/data"), Mode::Mapped).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/data"), "{error}");
+    }
+}

@@ -1,0 +1,249 @@
+//! Putting an index file into a data directory, and the manifest that names it.
+//!
+//! `DIR/<name>/manifest.json` names the current file beside it. Order matters: the file is complete, read-only and
+//! synced under its final name before a manifest names it; the manifest is replaced by rename and the directory
+//! synced; only then are files removed that no manifest names. So a crash at any point leaves the old state or the
+//! new one, and at most a stray file that the next publish removes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{CatalogueError, CollectionName, now_millis};
+use crate::arena::Mode;
+use crate::attributes::format_time;
+use crate::index::Index;
+
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "publish.lock";
+
+/// Names the current index file of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this document.
+    pub format: u32,
+    /// The index file, beside the manifest: `index-<uuid>.slx`.
+    pub file: String,
+    /// When it was published, RFC 3339.
+    pub published_at: String,
+    /// UUID of the collection: kept from one published file to the next.
+    pub collection: String,
+}
+
+impl Manifest {
+    /// The version this program writes and reads.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads and checks the manifest in a collection's directory; `None` when there is none.
+    pub fn read(directory: &Path) -> Result<Option<Manifest>, CatalogueError> {
+        let path = directory.join(MANIFEST);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CatalogueError::io("read", &path, error)),
+        };
+        let wrong = |reason: String| CatalogueError::Manifest { path: path.clone(), reason };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        if manifest.format != Self::FORMAT {
+            return Err(wrong(format!("format is {}, this program reads {}", manifest.format, Self::FORMAT)));
+        }
+        if !is_index_file(&manifest.file) {
+            return Err(wrong(format!("file is {:?}, not index-<uuid>.slx", manifest.file)));
+        }
+        Ok(Some(manifest))
+    }
+
+    /// Replaces the manifest of a directory: a crash leaves the old one or the new one.
+    fn write(&self, directory: &Path) -> Result<(), CatalogueError> {
+        let temporary = directory.join("manifest.json.tmp");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&temporary)?;
+            serde_json::to_writer(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&temporary, directory.join(MANIFEST))?;
+            sync_directory(directory)
+        };
+        write().map_err(|error| CatalogueError::io("write", &directory.join(MANIFEST), error))
+    }
+}
+
+/// Makes `index_file` the current index of collection `name` in the data directory `dir`. The file is opened first,
+/// so that what cannot be served is never published, and moved: it no longer exists at its old place.
+pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
+    let index = Index::open(index_file, Mode::Mapped)?;
+    let collection = Uuid::from_bytes(index.file().header().facts.collection);
+    drop(index);
+    install(dir, name, index_file, collection)
+}
+
+/// Puts a checked file into place; `collection` is the UUID of a collection that had no file before.
+fn install(
+    dir: &Path,
+    name: &CollectionName,
+    index_file: &Path,
+    collection: Uuid,
+) -> Result<Manifest, CatalogueError> {
+    let directory = dir.join(name.as_str());
+    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
+    let _lock = publisher_lock(&directory)?;
+
+    let collection = match Manifest::read(&directory)? {
+        Some(current) => current.collection,
+        None => collection.to_string(),
+    };
+    let file = format!("index-{}.slx", Uuid::new_v4());
+    move_file(index_file, &directory.join(&file))?;
+    let published_at = format_time(now_millis());
+    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection };
+    manifest.write(&directory)?;
+    remove_strays(&directory, &manifest.file)?;
+    Ok(manifest)
+}
+
+/// Two publishers of one collection go one after the other: neither removes what the other is about to name.
+fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
+    let path = directory.join(LOCK);
+    let lock = || -> io::Result<File> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    lock().map_err(|error| CatalogueError::io("lock", &path, error))
+}
+
+/// Moves a file, read-only and synced, by rename; by copy from another file system.
+fn move_file(from: &Path, to: &Path) -> Result<(), CatalogueError> {
+    seal(from).map_err(|error| CatalogueError::io("sync", from, error))?;
+    match fs::rename(from, to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy(from, to).map_err(|error| CatalogueError::io("copy to", to, error))?;
+            fs::remove_file(from).map_err(|error| CatalogueError::io("remove", from, error))?;
+        }
+        Err(error) => return Err(CatalogueError::io("move to", to, error)),
+    }
+    let directory = to.parent().unwrap_or(Path::new("."));
+    sync_directory(directory).map_err(|error| CatalogueError::io("sync", directory, error))
+}
+
+fn seal(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o444))?;
+    file.sync_all()
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let temporary = to.with_extension("slx.tmp");
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    io::copy(&mut File::open(from)?, &mut out)?;
+    drop(out);
+    seal(&temporary)?;
+    fs::rename(&temporary, to)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Removes index files and temporary files that `current` is not; anything else in the directory is not ours.
+fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> {
+    let failed = |path: &Path, error| CatalogueError::io("clean up", path, error);
+    for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
+        let entry = entry.map_err(|error| failed(directory, error))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let ours = is_index_file(&name) || name.strip_suffix(".tmp").is_some_and(is_ours_when_finished);
+        if ours && name != current {
+            let path: PathBuf = entry.path();
+            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_ours_when_finished(name: &str) -> bool {
+    name == MANIFEST || is_index_file(name)
+}
+
+fn is_index_file(name: &str) -> bool {
+    let uuid = name.strip_prefix("index-").and_then(|rest| rest.strip_suffix(".slx"));
+    uuid.is_some_and(|uuid| uuid.len() == 36 && Uuid::try_parse(uuid).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_second_file_replaces_the_first_and_strays_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let name: CollectionName = "shop".parse().unwrap();
+        let source = dir.path().join("built.slx");
+        fs::write(&source, "one").unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
+        assert!(!source.exists(), "moved");
+
+        let home = dir.path().join("shop");
+        fs::write(home.join("notes.txt"), "not ours").unwrap();
+        fs::write(home.join("manifest.json.tmp"), "left by a crash").unwrap();
+        fs::write(home.join(format!("index-{}.slx.tmp", Uuid::new_v4())), "left by a crash").unwrap();
+        fs::write(home.join(format!("index-{}.slx", Uuid::new_v4())), "left by a crash").unwrap();
+
+        fs::write(&source, "two").unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
+        assert_eq!(second.collection, first.collection, "the collection stays the same one");
+        assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
+        assert_eq!(fs::read_to_string(home.join(&second.file)).unwrap(), "two");
+        assert_eq!(fs::metadata(home.join(&second.file)).unwrap().permissions().mode() & 0o777, 0o444);
+        assert_eq!(listing(&home), [second.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+    }
+
+    #[test]
+    fn a_manifest_cannot_name_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), None);
+        for file in [
+            "../other/index.slx",
+            "/etc/passwd",
+            "index-1.slx",
+            "index-../../../../../../../../../../etcx.slx",
+        ] {
+            let manifest =
+                serde_json::json!({"format": 1, "file": file, "published_at": "", "collection": ""});
+            fs::write(dir.path().join(MANIFEST), manifest.to_string()).unwrap();
+            let error = Manifest::read(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("manifest.json") && error.contains("index-<uuid>.slx"), "{error}");
+        }
+        fs::write(
+            dir.path().join(MANIFEST),
+            r#"{"format": 2, "file": "", "published_at": "", "collection": ""}"#,
+        )
+        .unwrap();
+        assert!(Manifest::read(dir.path()).unwrap_err().to_string().contains("format is 2"));
+    }
+
+    #[test]
+    fn a_copy_is_sealed_like_a_rename() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b.slx"));
+        fs::write(&from, "bytes").unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "bytes");
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o444);
+        assert_eq!(listing(dir.path()), ["a", "b.slx"]);
+    }
+}

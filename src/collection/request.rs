@@ -1,0 +1,377 @@
+//! The search request as the API's document, and what can be said about it without an index.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{SearchError, SearchLimits};
+
+/// A search. Unknown fields are errors.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// What to search by.
+    #[serde(default)]
+    pub query: QueryDocument,
+    /// What results must match, in the filter language.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Value>,
+    /// What is never returned.
+    #[serde(default)]
+    pub exclude: Exclude,
+    /// Candidates to retrieve before ranking; `limit` without a profile, else max(4 x limit, 200).
+    pub candidates: Option<usize>,
+    /// Results wanted; 100 unless given.
+    pub limit: Option<usize>,
+    /// Width of the search; the collection's setting unless given, raised to `candidates`.
+    pub ef: Option<usize>,
+    /// Compare with every matching item instead of walking the graph.
+    #[serde(default)]
+    pub exact: bool,
+    /// A stored profile's name. This version stores none.
+    pub profile: Option<String>,
+    /// A profile document for this request.
+    #[schema(value_type = Option<Object>)]
+    pub rank: Option<Value>,
+    /// Values that filters and profiles refer to.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub context: BTreeMap<String, Value>,
+    /// Seed of whatever is drawn; random unless given, and returned.
+    pub seed: Option<u64>,
+    /// What results carry beside id and scores.
+    #[serde(default, rename = "return")]
+    pub fill: Return,
+    /// Explain each result's score and place.
+    #[serde(default)]
+    pub explain: bool,
+    /// Refuse with 503 unless the index covers the log up to this.
+    pub min_seq: Option<u64>,
+
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub budget_ms: Later,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub why: Later,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub cursor: Later,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub group_by: Later,
+}
+
+/// What to search by: exactly one of `vector`, `vector_f32`, `vector_f16`, `item`, `items`, `vectors`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryDocument {
+    /// Numbers.
+    pub vector: Option<Vec<f32>>,
+    /// Little-endian f32 in base64.
+    pub vector_f32: Option<String>,
+    /// Little-endian f16 in base64.
+    pub vector_f16: Option<String>,
+    /// An item's id: what is like it.
+    pub item: Option<String>,
+    /// Several items.
+    pub items: Option<Vec<WeightedItem>>,
+    /// How several items become one query; `average` unless given.
+    pub strategy: Option<Strategy>,
+    /// Several vectors, for users with several interests: the best weighted similarity counts.
+    pub vectors: Option<Vec<WeightedVector>>,
+    /// The tower that made the vectors; another than the collection's is refused with 409.
+    pub embedding: Option<String>,
+
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub ids: Later,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub order_by: Later,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub sources: Later,
+}
+
+/// An item with its weight; negative: away from it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedItem {
+    /// The item's id.
+    pub id: String,
+    /// Its weight, 1 unless given.
+    #[serde(default = "one")]
+    pub weight: f32,
+}
+
+/// A vector with its weight; negative: away from it. Exactly one of the three forms.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedVector {
+    /// Numbers.
+    pub vector: Option<Vec<f32>>,
+    /// Little-endian f32 in base64.
+    pub vector_f32: Option<String>,
+    /// Little-endian f16 in base64.
+    pub vector_f16: Option<String>,
+    /// Its weight, 1 unless given.
+    #[serde(default = "one")]
+    pub weight: f32,
+}
+
+/// How several items become one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// One search, by the weighted average.
+    Average,
+    /// A search for each positive; the best weighted similarity to a positive minus the best to a negative.
+    Best,
+}
+
+/// What is never returned.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exclude {
+    /// These items; an id that is not there is no error.
+    #[serde(default)]
+    pub ids: Vec<String>,
+    /// Comes with a later version.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub sets: Later,
+}
+
+/// What results carry beside id and scores.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Return {
+    /// These attributes; none unless given.
+    #[serde(default)]
+    pub attributes: Vec<String>,
+    /// The stored vector.
+    #[serde(default)]
+    pub vector: bool,
+    /// The profile's terms.
+    #[serde(default)]
+    pub terms: bool,
+}
+
+/// A field of the API that this version does not serve. `null` and an empty list ask for nothing and are fine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Later(Value);
+
+impl Later {
+    fn is_asked_for(&self) -> bool {
+        match &self.0 {
+            Value::Null => false,
+            Value::Array(list) => !list.is_empty(),
+            _ => true,
+        }
+    }
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl SearchRequest {
+    /// Results wanted unless the request says.
+    pub const DEFAULT_LIMIT: usize = 100;
+
+    /// Results wanted.
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(Self::DEFAULT_LIMIT)
+    }
+
+    /// Candidates to retrieve, `ranked` by a profile or not.
+    pub fn candidates(&self, ranked: bool, limits: &SearchLimits) -> usize {
+        let usual = if ranked {
+            self.limit().saturating_mul(4).max(200).min(limits.candidates)
+        } else {
+            self.limit()
+        };
+        self.candidates.unwrap_or(usual.max(self.limit()))
+    }
+
+    /// What can be refused without looking at an index.
+    pub fn check(&self, limits: &SearchLimits) -> Result<(), SearchError> {
+        self.check_support()?;
+        let range = |name, pointer: &str, value: Option<usize>, limit: usize, setting| match value {
+            Some(value) if value == 0 || value > limit => Err(SearchError::OutOfRange {
+                pointer: pointer.to_owned(),
+                name,
+                value: value as u64,
+                least: 1,
+                limit: limit as u64,
+                setting,
+            }),
+            _ => Ok(()),
+        };
+        range("limit", "/limit", self.limit, limits.limit, "limits.limit")?;
+        range("candidates", "/candidates", self.candidates, limits.candidates, "limits.candidates")?;
+        range("ef", "/ef", self.ef, limits.ef, "limits.ef")?;
+        if let Some(candidates) = self.candidates
+            && candidates < self.limit()
+        {
+            let reason = format!("candidates is {candidates}, below the limit of {} results", self.limit());
+            return Err(SearchError::invalid("/candidates", reason));
+        }
+        let counts = [
+            (
+                "excluded ids",
+                "/exclude/ids",
+                self.exclude.ids.len(),
+                limits.excluded_ids,
+                "limits.excluded_ids",
+            ),
+            (
+                "items",
+                "/query/items",
+                self.query.items.as_ref().map_or(0, Vec::len),
+                limits.query_items,
+                "limits.query_items",
+            ),
+            (
+                "vectors",
+                "/query/vectors",
+                self.query.vectors.as_ref().map_or(0, Vec::len),
+                limits.query_vectors,
+                "limits.query_vectors",
+            ),
+        ];
+        for (name, pointer, value, limit, setting) in counts {
+            if value > limit {
+                let (value, limit) = (value as u64, limit as u64);
+                return Err(SearchError::OutOfRange {
+                    pointer: pointer.to_owned(),
+                    name,
+                    value,
+                    least: 0,
+                    limit,
+                    setting,
+                });
+            }
+        }
+        self.check_depth(limits)
+    }
+
+    fn check_support(&self) -> Result<(), SearchError> {
+        let later = [
+            ("/budget_ms", "budget_ms", &self.budget_ms),
+            ("/why", "why", &self.why),
+            ("/cursor", "cursor", &self.cursor),
+            ("/group_by", "group_by", &self.group_by),
+            ("/exclude/sets", "exclude.sets", &self.exclude.sets),
+            ("/query/ids", "query.ids", &self.query.ids),
+            ("/query/order_by", "query.order_by", &self.query.order_by),
+            ("/query/sources", "query.sources", &self.query.sources),
+        ];
+        match later.into_iter().find(|(_, _, field)| field.is_asked_for()) {
+            Some((pointer, name, _)) => Err(SearchError::NotSupported { pointer: pointer.to_owned(), name }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_depth(&self, limits: &SearchLimits) -> Result<(), SearchError> {
+        let within = |pointer: &str, value: &Value| {
+            let depth = depth(value);
+            if depth <= limits.json_depth {
+                return Ok(());
+            }
+            Err(SearchError::OutOfRange {
+                pointer: pointer.to_owned(),
+                name: "depth of the JSON",
+                value: depth as u64,
+                least: 0,
+                limit: limits.json_depth as u64,
+                setting: "limits.json_depth",
+            })
+        };
+        self.filter.iter().try_for_each(|filter| within("/filter", filter))?;
+        self.rank.iter().try_for_each(|rank| within("/rank", rank))?;
+        self.context.values().try_for_each(|value| within("/context", value))
+    }
+}
+
+/// Levels of arrays and objects; the parser's own limit (128) bounds the recursion.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(document: Value) -> Result<(), SearchError> {
+        serde_json::from_value::<SearchRequest>(document).unwrap().check(&SearchLimits::default())
+    }
+
+    #[test]
+    fn later_fields_are_refused_by_name_and_empty_ones_are_not() {
+        assert_eq!(
+            check(json!({"cursor": null, "why": [], "group_by": null, "exclude": {"sets": []}})),
+            Ok(())
+        );
+        for (document, name) in [
+            (json!({"cursor": "x"}), "cursor"),
+            (json!({"why": ["id"]}), "why"),
+            (json!({"budget_ms": 20}), "budget_ms"),
+            (json!({"group_by": {"attribute": "a", "size": 2}}), "group_by"),
+            (json!({"exclude": {"sets": ["s"]}}), "exclude.sets"),
+            (json!({"query": {"ids": ["a"]}}), "query.ids"),
+            (json!({"query": {"order_by": {}}}), "query.order_by"),
+            (json!({"query": {"sources": [{}]}}), "query.sources"),
+        ] {
+            let error = check(document).unwrap_err();
+            assert!(
+                matches!(&error, SearchError::NotSupported { name: given, .. } if *given == name),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_name_the_limit_and_the_setting() {
+        for (document, pointer) in [
+            (json!({"limit": 0}), "/limit"),
+            (json!({"limit": 1_000_000}), "/limit"),
+            (json!({"candidates": 100_001}), "/candidates"),
+            (json!({"candidates": 99}), "/candidates"),
+            (json!({"ef": 0}), "/ef"),
+            (json!({"filter": (0..70).fold(json!(1), |inner, _| json!([inner]))}), "/filter"),
+            (json!({"exclude": {"ids": vec!["x"; 100_001]}}), "/exclude/ids"),
+        ] {
+            assert_eq!(check(document).unwrap_err().pointer(), pointer);
+        }
+        let text = check(json!({"limit": 0})).unwrap_err().to_string();
+        assert_eq!(text, "limit is 0, allowed is 1 to 10000 (setting `limits.limit`)");
+    }
+
+    #[test]
+    fn candidates_follow_the_limit() {
+        let limits = SearchLimits::default();
+        let request = |limit| SearchRequest { limit, ..SearchRequest::default() };
+        assert_eq!(request(None).candidates(false, &limits), 100);
+        assert_eq!(request(None).candidates(true, &limits), 400);
+        assert_eq!(request(Some(10)).candidates(true, &limits), 200);
+        assert_eq!(request(Some(10_000)).candidates(true, &limits), 40_000);
+    }
+}

@@ -1,0 +1,77 @@
+//! Settings of a server. Every limit is on by default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::Keys;
+use crate::collection::SearchLimits;
+
+/// Settings of a server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where to listen, 127.0.0.1:7700 unless set.
+    pub listen: SocketAddr,
+    /// Who may come in; everybody without keys.
+    pub keys: Option<Keys>,
+    /// Listen on an address that others can reach although there are no keys.
+    pub allow_public_without_keys: bool,
+    /// What requests may ask for.
+    pub limits: Limits,
+    /// Threads that search; one a core unless set.
+    pub threads: usize,
+    /// How often to look for newly published indexes.
+    pub reload_every: Duration,
+    /// How long running requests may take to finish when the server stops.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7700)),
+            keys: None,
+            allow_public_without_keys: false,
+            limits: Limits::default(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            reload_every: Duration::from_secs(2),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What requests may ask for. Errors name the setting as `limits.<name>`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Limits of one search.
+    pub search: SearchLimits,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Searches in one batch.
+    pub batch: usize,
+    /// Searches that wait for a thread; more are refused with 503.
+    pub queue: usize,
+    /// Open connections; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// Time for a client to send a request's head, from the connection or the answer before; so idle connections
+    /// are closed after it.
+    pub header_timeout: Duration,
+    /// Time for a client to send a request's body.
+    pub body_timeout: Duration,
+    /// Time for a request in all.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            search: SearchLimits::default(),
+            body_bytes: 16 << 20,
+            batch: 1_000,
+            queue: 1_024,
+            connections: 1_024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(20),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}

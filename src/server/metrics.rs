@@ -1,0 +1,101 @@
+//! Metrics in the Prometheus text format, through typed handles.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::collection::Collection;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    status: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    collection: String,
+}
+
+/// All metrics of a server.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    seconds: Family<Route, Histogram>,
+    visited: Histogram,
+    queue: Gauge,
+    items: Family<Named, Gauge>,
+    nodes: Family<Named, Gauge>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("shortlist");
+        let requests = Family::default();
+        registry.register("http_requests", "Requests answered, by route and status", requests.clone());
+        let seconds: Family<Route, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18)));
+        registry.register(
+            "http_request_seconds",
+            "Time from the request's head to its answer",
+            seconds.clone(),
+        );
+        let visited = Histogram::new(exponential_buckets(16.0, 2.0, 18));
+        registry.register("search_visited", "Nodes whose distance a search computed", visited.clone());
+        let queue = Gauge::default();
+        registry.register("search_queue", "Searches that wait for a thread", queue.clone());
+        let items = Family::default();
+        registry.register("collection_items", "Items of a collection", items.clone());
+        let nodes = Family::default();
+        registry.register("collection_nodes", "Distinct vectors of a collection", nodes.clone());
+        registry.register(
+            "build",
+            "The running program",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Metrics { registry, requests, seconds, visited, queue, items, nodes }
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
+        self.requests.get_or_create(&Answered { route, status: status.into() }).inc();
+        self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a search's work.
+    pub fn searched(&self, visited: usize) {
+        self.visited.observe(visited as f64);
+    }
+
+    /// Everything as text. What can be asked for is read now, not kept up to date.
+    pub fn text(
+        &self,
+        waiting: usize,
+        collections: &[std::sync::Arc<Collection>],
+    ) -> Result<String, std::fmt::Error> {
+        self.queue.set(waiting.try_into().unwrap_or(i64::MAX));
+        self.items.clear();
+        self.nodes.clear();
+        for collection in collections {
+            let name = Named { collection: collection.name().to_string() };
+            self.items.get_or_create(&name).set(collection.index().items().into());
+            self.nodes.get_or_create(&name).set(collection.index().nodes().into());
+        }
+        let mut text = String::with_capacity(16 << 10);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,123 @@
+//! The router: which pattern goes to which handler, and what scope a key needs for it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, any, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{AppState, Kind, Problem, Scope, collections, docs, edge, health, search};
+
+/// All patterns. A request's pattern is its label in metrics and in the audit line.
+const PATTERNS: [&str; 17] = [
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v1/collections",
+    "/v1/collections/{c}",
+    "/v1/collections/{c}/stats",
+    "/v1/collections/{c}/items",
+    "/v1/collections/{c}/items/delete",
+    "/v1/collections/{c}/items/{id}",
+    "/v1/collections/{c}/search",
+    "/v1/collections/{c}/search/batch",
+    "/v1/collections/{c}/profiles/{p}",
+    "/v1/collections/{c}/profiles/{p}/activate",
+    "/v1/collections/{c}/exclude-sets/{set}",
+    "/v1/collections/{c}/events",
+];
+
+/// A route's pattern, as the router matched it; or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pattern(&'static str);
+
+impl Pattern {
+    /// The pattern of a matched path.
+    pub fn of(matched: Option<&str>) -> Self {
+        let known = matched.and_then(|matched| PATTERNS.into_iter().find(|pattern| *pattern == matched));
+        Pattern(known.unwrap_or("unmatched"))
+    }
+
+    /// Its text.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// What a key must allow; `None` needs no key. A path that matches nothing needs one too.
+    pub fn scope(self, method: &Method) -> Option<Scope> {
+        match self.0 {
+            "/livez" | "/readyz" => None,
+            "/v1/collections/{c}/search" | "/v1/collections/{c}/search/batch" => Some(Scope::Read),
+            _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
+            "/v1/collections/{c}" => Some(Scope::Admin),
+            _ => Some(Scope::Write),
+        }
+    }
+}
+
+/// The whole API over a state. Needs no socket: tests call it.
+pub fn router(state: Arc<AppState>) -> Router {
+    let later = || any(read_only);
+    let items = |get: MethodRouter<Arc<AppState>>| get.put(read_only).patch(read_only).delete(read_only);
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(docs::openapi_json))
+        .route("/docs", get(docs::page))
+        .route("/v1/collections", get(collections::list))
+        .route("/v1/collections/{c}", items(get(collections::describe)))
+        .route("/v1/collections/{c}/stats", get(collections::stats))
+        .route("/v1/collections/{c}/items", post(read_only).patch(read_only))
+        .route("/v1/collections/{c}/items/delete", post(read_only))
+        .route("/v1/collections/{c}/items/{id}", items(get(collections::item)))
+        .route("/v1/collections/{c}/search", post(search::one))
+        .route("/v1/collections/{c}/search/batch", post(search::batch))
+        .route("/v1/collections/{c}/profiles/{p}", later())
+        .route("/v1/collections/{c}/profiles/{p}/activate", later())
+        .route("/v1/collections/{c}/exclude-sets/{set}", later())
+        .route("/v1/collections/{c}/events", later())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .layer(from_fn_with_state(Arc::clone(&state), edge::edge))
+        .with_state(state)
+}
+
+async fn read_only(request: Request) -> Problem {
+    let detail = format!(
+        "{} here comes with a later version: publish an index with `shortlist build`",
+        request.method()
+    );
+    Problem::new(Kind::ReadOnly, detail)
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Kind::NotFound, "no route has this path; /openapi.json lists them all")
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{} is not among the methods in `Allow`", request.method()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_need_no_key() {
+        for pattern in PATTERNS.into_iter().map(Some).chain([None, Some("/livez/..")]) {
+            let free = Pattern::of(pattern).scope(&Method::GET).is_none();
+            assert_eq!(free, matches!(pattern, Some("/livez" | "/readyz")), "{pattern:?}");
+        }
+        let search = Pattern::of(Some("/v1/collections/{c}/search"));
+        assert_eq!(search.scope(&Method::POST), Some(Scope::Read));
+        assert_eq!(Pattern::of(Some("/v1/collections/{c}/items")).scope(&Method::POST), Some(Scope::Write));
+        assert_eq!(Pattern::of(Some("/v1/collections/{c}")).scope(&Method::DELETE), Some(Scope::Admin));
+    }
+}

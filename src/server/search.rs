@@ -1,0 +1,193 @@
+//! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::pool::Reply;
+use super::{AppState, Kind, Limits, Problem, body};
+use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis, search};
+use crate::rank::merge_patch;
+
+/// Several searches at once.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// What each search begins with; the search is an RFC 7396 merge patch over it.
+    #[schema(value_type = Option<Object>)]
+    defaults: Option<Value>,
+    /// The searches.
+    #[schema(value_type = Vec<SearchRequest>)]
+    searches: Vec<Value>,
+}
+
+/// An answer for each search, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchAnswer {
+    answers: Vec<BatchEntry>,
+}
+
+/// A search's status with its answer or its problem.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchEntry {
+    status: u16,
+    #[schema(value_type = Option<SearchAnswer<'static>>)]
+    answer: Option<Value>,
+    problem: Option<Problem>,
+}
+
+/// An answer as JSON, and how many nodes it took.
+struct Written {
+    json: Vec<u8>,
+    visited: usize,
+}
+
+/// Searches a collection.
+#[utoipa::path(post, path = "/v1/collections/{c}/search", tag = "search", params(("c" = String, Path, description = "The collection")),
+    request_body = SearchRequest, responses(
+    (status = 200, description = "Results, best first", body = SearchAnswer<'static>),
+    (status = "4XX", description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "The server cannot answer (now)", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn one(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let collection = state.collection(&path(name)?)?;
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let limits = state.config.limits.search;
+    let written = state
+        .run(move |_| {
+            let request = body::parse::<SearchRequest>(&bytes)?;
+            let mut json = Vec::with_capacity(8 << 10);
+            let visited = write_answer(&collection, request, &limits, &mut json)?;
+            Ok(Written { json, visited })
+        })
+        .await?;
+    respond(&state, written)
+}
+
+/// Searches a collection several times; each search has its own status.
+#[utoipa::path(post, path = "/v1/collections/{c}/search/batch", tag = "search", params(("c" = String, Path, description = "The collection")),
+    request_body = BatchRequest, responses(
+    (status = 200, description = "An answer for each search", body = BatchAnswer),
+    (status = "4XX", description = "The batch is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "The server cannot answer (now)", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn batch(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let collection = state.collection(&path(name)?)?;
+    let (parts, content) = request.into_parts();
+    let limits = state.config.limits.clone();
+    let bytes = body::read(&parts.headers, content, &limits).await?;
+    let written = state.run(move |reply| write_batch(&collection, &bytes, &limits, reply)).await?;
+    respond(&state, written)
+}
+
+fn respond(state: &AppState, written: Result<Written, Problem>) -> Result<Response, Problem> {
+    let written = written?;
+    state.metrics.searched(written.visited);
+    let content_type = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, content_type)], written.json).into_response())
+}
+
+/// Searches, and appends the answer to `json`; tells how many nodes it took.
+fn write_answer(
+    collection: &Collection,
+    request: SearchRequest,
+    limits: &crate::collection::SearchLimits,
+    json: &mut Vec<u8>,
+) -> Result<usize, Problem> {
+    let answer = search(collection.index(), request, limits, now_millis())?;
+    append(json, &answer)?;
+    Ok(answer.plan.visited)
+}
+
+fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
+    serde_json::to_writer(json, value)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the answer could not be written: {error}")))
+}
+
+fn write_batch(
+    collection: &Collection,
+    bytes: &[u8],
+    limits: &Limits,
+    reply: &Reply<Result<Written, Problem>>,
+) -> Result<Written, Problem> {
+    let batch = body::parse::<BatchRequest>(bytes)?;
+    let searches = batch.searches.len();
+    if searches > limits.batch {
+        let detail = format!(
+            "the batch has {searches} searches, allowed are {} (setting `limits.batch`)",
+            limits.batch
+        );
+        return Err(Problem::new(Kind::LimitExceeded, detail)
+            .at("/searches")
+            .value(searches)
+            .limit(limits.batch));
+    }
+    let mut json = Vec::with_capacity(8 << 10);
+    let mut visited = 0;
+    json.extend_from_slice(br#"{"answers":["#);
+    for (at, patch) in batch.searches.into_iter().enumerate() {
+        if reply.is_abandoned() {
+            return Err(Problem::new(Kind::Timeout, "the client has gone"));
+        }
+        if at > 0 {
+            json.push(b',');
+        }
+        let start = json.len();
+        json.extend_from_slice(br#"{"status":200,"answer":"#);
+        let answered = merged(batch.defaults.as_ref(), patch)
+            .and_then(|request| write_answer(collection, request, &limits.search, &mut json));
+        match answered {
+            Ok(nodes) => visited += nodes,
+            Err(problem) => {
+                json.truncate(start);
+                json.extend_from_slice(format!(r#"{{"status":{},"problem":"#, problem.status).as_bytes());
+                append(&mut json, &problem)?;
+            }
+        }
+        json.push(b'}');
+    }
+    json.extend_from_slice(b"]}");
+    Ok(Written { json, visited })
+}
+
+fn merged(defaults: Option<&Value>, patch: Value) -> Result<SearchRequest, Problem> {
+    let document = match defaults {
+        None => patch,
+        Some(defaults) => merge_patch(defaults, &patch),
+    };
+    body::from_value(document)
+}
+
+/// The path's parts, or a problem.
+pub(super) fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem> {
+    path.map(|Path(parts)| parts).map_err(|error| Problem::new(Kind::NotFound, error.body_text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_search_is_a_patch_over_the_defaults() {
+        let defaults = json!({"limit": 5, "exact": true, "filter": {"a": 1}});
+        let request = merged(Some(&defaults), json!({"limit": 7, "filter": null})).unwrap();
+        assert_eq!((request.limit(), request.exact, request.filter), (7, true, None));
+        let problem = merged(Some(&defaults), json!({"limits": 7})).unwrap_err();
+        assert_eq!(problem.pointer.as_deref(), Some("/limits"));
+        assert_eq!(merged(None, json!(7)).unwrap_err().status, 400);
+    }
+}

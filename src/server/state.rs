@@ -1,0 +1,61 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::docs::Pages;
+use super::metrics::Metrics;
+use super::pool::{Pool, Reply};
+use super::{Kind, Problem, ServerConfig, ServerError};
+use crate::collection::{Catalogue, Collection, CollectionName};
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct AppState {
+    pub(super) config: ServerConfig,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) metrics: Metrics,
+    pub(super) pages: Pages,
+    pool: Pool,
+    stopping: AtomicBool,
+}
+
+impl AppState {
+    /// Starts the search threads over an open catalogue.
+    pub fn new(config: ServerConfig, catalogue: Arc<Catalogue>) -> Result<Arc<Self>, ServerError> {
+        let pool = Pool::new(config.threads, config.limits.queue).map_err(ServerError::Threads)?;
+        let pages = Pages::new();
+        let stopping = AtomicBool::new(false);
+        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, pool, stopping }))
+    }
+
+    pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Problem> {
+        let unknown = |detail| Err(Problem::new(Kind::UnknownCollection, detail));
+        match name.parse::<CollectionName>() {
+            Err(error) => unknown(error.to_string()),
+            Ok(name) => match self.catalogue.get(name.as_str()) {
+                Some(collection) => Ok(collection),
+                None => unknown(format!("there is no collection {:?}", name.as_str())),
+            },
+        }
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Reply<T>) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.pool.run(job).await
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
