@@ -1,9 +1,67 @@
 //! The `shortlist` program: build, serve, query, bench, inspect and demo, one file a command.
 
-#![allow(dead_code, unused_imports)] // until the commands that use these arrive
-
+mod commands;
 mod input;
+mod output;
+mod plot;
 mod progress;
 mod table;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Candidates for recommenders: from a file of embeddings to ranked candidates over HTTP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shortlist",
+    version,
+    max_term_width = 110,
+    long_about = "Candidates for recommenders: from a file of embeddings to ranked candidates over HTTP.\n\n\
+        `build` makes an index file from vectors and items, `serve` answers searches over a directory of them, \
+        `query` asks one, `bench` measures recall and latency, `inspect` shows what a file holds, and `demo` does \
+        all of it once, on real data.",
+    after_help = EXAMPLES
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Start here:
+  shortlist demo
+  shortlist build --vectors vectors.npy --items items.jsonl --metric cosine --out data/shop
+  shortlist serve --data data
+  shortlist query http://127.0.0.1:7700/shop --item some-id
+
+`shortlist <command> --help` explains each with examples.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(commands::build::Args),
+    Serve(commands::serve::Args),
+    Query(commands::query::Args),
+    Bench(commands::bench::Args),
+    Inspect(commands::inspect::Args),
+    Demo(commands::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Build(args) => commands::build::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Query(args) => commands::query::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Demo(args) => commands::demo::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

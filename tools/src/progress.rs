@@ -19,8 +19,6 @@ pub enum Report {
     Bar,
     /// A line every ten seconds, so that a short job prints nothing.
     Lines,
-    /// Nothing.
-    Nothing,
 }
 
 impl Report {
@@ -67,7 +65,6 @@ impl Progress {
         match self.report {
             Report::Bar => self.bar.inc(steps),
             Report::Lines => self.print_line(done),
-            Report::Nothing => {}
         }
     }
 
@@ -86,11 +83,6 @@ impl Progress {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Prints a line to standard error without disturbing the bar.
-    pub fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
-    }
-
     /// Ends the job and tells how long it took, which is also printed where its progress was.
     pub fn finish(self) -> Duration {
         let took = self.begun.elapsed();
@@ -98,7 +90,6 @@ impl Progress {
         let shown = match self.report {
             Report::Bar => true,
             Report::Lines => took >= LINE_EVERY,
-            Report::Nothing => false,
         };
         if shown {
             eprintln!("{}: {}", self.name, summary(self.done(), took));
@@ -219,7 +210,7 @@ mod tests {
 
     #[test]
     fn steps_are_counted_from_all_threads() {
-        for report in [Report::Lines, Report::Nothing] {
+        for report in [Report::Lines, Report::Bar] {
             let progress = Progress::new(report, "count", 4000);
             std::thread::scope(|scope| {
                 for _ in 0..4 {

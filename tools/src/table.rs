@@ -42,11 +42,6 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Prints to standard output, in the terminal's width if it is one.
-    pub fn print(&self) {
-        print!("{}", self.render(terminal_width()));
-    }
-
     /// The table as text, at most `width` columns wide if given and at all possible.
     pub fn render(&self, width: Option<usize>) -> String {
         let widths = self.widths(width);

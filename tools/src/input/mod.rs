@@ -21,10 +21,10 @@ mod vectors;
 use std::fs::File;
 use std::path::Path;
 
-pub use error::{InputError, Place, Problem, SizeMismatch, grouped};
-pub use items::{Item, ItemOptions, ItemReader, MAX_ID_BYTES};
-pub use neighbors::{Neighbors, read_neighbors, write_neighbors, write_neighbors_ibin, write_neighbors_npy};
-pub use vectors::{Chunk, MAX_DIMENSION, VectorOptions, VectorSource};
+pub use error::{InputError, Problem, SizeMismatch, grouped};
+pub use items::{Item, ItemOptions, ItemReader};
+pub use neighbors::{Neighbors, read_neighbors, write_neighbors};
+pub use vectors::{VectorOptions, VectorSource};
 
 /// Opens a regular file for reading, and tells its length.
 fn open_file(path: &Path) -> Result<(File, u64), InputError> {

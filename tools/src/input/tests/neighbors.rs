@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use super::super::npy::write_header;
-use super::super::{Neighbors, read_neighbors, write_neighbors, write_neighbors_ibin, write_neighbors_npy};
+use super::super::neighbors::{write_neighbors_ibin, write_neighbors_npy};
+use super::super::{Neighbors, read_neighbors, write_neighbors};
 use super::{Files, tiny_hdf5};
 
 fn sample(with_distances: bool) -> Neighbors {

@@ -5,7 +5,8 @@ use arrow::array::{FixedSizeListArray, Int32Array, LargeListArray, ListArray, St
 use shortlist::vector::Element;
 
 use super::super::npy::write_header;
-use super::super::{Chunk, InputError, VectorOptions, VectorSource};
+use super::super::vectors::Chunk;
+use super::super::{InputError, VectorOptions, VectorSource};
 use super::{Files, array, tiny_hdf5};
 
 const ROWS: usize = 5;

@@ -1,0 +1,107 @@
+//! A client of the HTTP API: as much as the program itself needs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use shortlist::attributes::AttributeSchema;
+use shortlist::collection::CollectionName;
+
+/// The variable that holds the caller's key.
+const KEY: &str = "SHORTLIST_KEY";
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A collection of a server.
+pub struct Client {
+    agent: ureq::Agent,
+    /// `http://host:port/v1/collections/name`.
+    collection: String,
+    key: Option<String>,
+}
+
+impl Client {
+    /// The collection that a URL names; `None` if it is no URL but a file.
+    pub fn parse(target: &str) -> Result<Option<Client>> {
+        let Some(rest) = target.strip_prefix("http://") else {
+            if target.starts_with("https://") {
+                bail!("{target}: https is not spoken here; use http://HOST:PORT/COLLECTION, or a proxy");
+            }
+            return Ok(None);
+        };
+        let (host, name) = rest.trim_end_matches('/').split_once('/').unwrap_or((rest, ""));
+        let name = name.strip_prefix("v1/collections/").unwrap_or(name);
+        if host.is_empty() || name.is_empty() {
+            bail!("{target}: expected http://HOST:PORT/COLLECTION");
+        }
+        let name: CollectionName = name.parse().with_context(|| target.to_string())?;
+        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        Ok(Some(Client {
+            agent: config.build().into(),
+            collection: format!("http://{host}/v1/collections/{name}"),
+            key: std::env::var(KEY).ok(),
+        }))
+    }
+
+    /// The attributes of its schema.
+    pub fn attributes(&self) -> Result<AttributeSchema> {
+        let mut request = self.agent.get(&self.collection);
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let answer = self.read(request.call())?;
+        let attributes = &answer["schema"]["attributes"];
+        AttributeSchema::from_json(attributes).map_err(|reason| anyhow!("{}: schema: {reason}", self.collection))
+    }
+
+    /// Sends a search.
+    pub fn search(&self, search: &Value) -> Result<Value> {
+        let mut request = self.agent.post(format!("{}/search", self.collection));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.read(request.send_json(search))
+    }
+
+    fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value> {
+        let mut answer = answer.with_context(|| format!("no answer from {}", self.collection))?;
+        let status = answer.status();
+        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string();
+        let text = text.with_context(|| format!("half an answer from {}", self.collection))?;
+        let document = serde_json::from_str::<Value>(&text);
+        if status.is_success() {
+            return document.with_context(|| format!("the answer of {} is not JSON", self.collection));
+        }
+        match document {
+            Ok(problem) => Err(anyhow!("{}", problem_text(status.as_u16(), &problem))),
+            Err(_) => Err(anyhow!("{}: status {status}", self.collection)),
+        }
+    }
+}
+
+/// An RFC 9457 problem as a line.
+fn problem_text(status: u16, problem: &Value) -> String {
+    let detail = problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or("refused");
+    match (status, problem["pointer"].as_str()) {
+        (401, _) => format!("{detail} (401): put your key into {KEY}"),
+        (_, Some(pointer)) => format!("{detail} ({status}, at {pointer})"),
+        (_, None) => format!("{detail} ({status})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_a_collection_and_files_are_no_urls() {
+        let parse = |target| Client::parse(target).map(|client| client.map(|client| client.collection));
+        let url = Some("http://127.0.0.1:7700/v1/collections/shop".to_string());
+        for target in ["http://127.0.0.1:7700/shop", "http://127.0.0.1:7700/shop/", "http://127.0.0.1:7700/v1/collections/shop"] {
+            assert_eq!(parse(target).expect(target), url);
+        }
+        assert_eq!(parse("shop.slx").expect("file"), None);
+        for bad in ["http://127.0.0.1:7700", "http:///shop", "http://h/a/b", "https://h/shop"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

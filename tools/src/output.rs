@@ -1,0 +1,58 @@
+//! Standard output: results only, so that it can be piped; progress and notes go to standard error.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::table::{Table, terminal_width};
+
+/// Writes a line.
+pub fn line(text: impl AsRef<str>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref().as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Writes a table.
+pub fn table(table: &Table) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(table.render(terminal_width()).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a JSON document, readable, with a newline.
+pub fn json(document: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string_pretty(document)?)
+}
+
+/// Whether the reader of a pipe went away, which is no failure: `shortlist query ... | head`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `12.3 MB`, `987 bytes`: powers of ten, as disks are sold.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short_for_people() {
+        assert_eq!(bytes(999), "999 bytes");
+        assert_eq!(bytes(1000), "1.0 kB");
+        assert_eq!(bytes(999_960), "1.0 MB");
+        assert_eq!(bytes(12_345_678), "12.3 MB");
+    }
+}
