@@ -1,5 +1,7 @@
 //! The HTTP API through its router, without a socket, over a small real index; the accept loop over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tower::ServiceExt;
 /// A server without a socket.
 struct House {
     router: axum::Router,
+    catalogue: Arc<Catalogue>,
     dir: tempfile::TempDir,
 }
 
@@ -29,8 +32,8 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         publish_shop(dir.path(), shop::ITEMS);
         let catalogue = Arc::new(Catalogue::open(dir.path(), Mode::Mapped).unwrap());
-        let router = router(AppState::new(config, catalogue).unwrap());
-        House { router, dir }
+        let router = router(AppState::new(config, Arc::clone(&catalogue)).unwrap());
+        House { router, catalogue, dir }
     }
 
     async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -200,6 +203,17 @@ async fn a_profile_scores_and_limits() {
         answer["results"][0]["explain"].is_object() && !answer["results"][0]["terms"].is_null(),
         "{answer}"
     );
+
+    let rank = json!({"context": {"wanted": "keyword"}, "filter": {"section": {"context": "wanted"}}, "diversity": {"limits": [{"name": "few", "attribute": "section", "max": 2}]}});
+    let mut request =
+        json!({"query": {"item": "item-1"}, "rank": rank, "context": {"wanted": "odd"}, "limit": 5});
+    let (status, answer) = house.search(request.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["results"].as_array().unwrap().len(), 2, "{answer}");
+    assert_eq!(answer["shortfalls"][0]["got"], 2, "{answer}");
+    request["context"] = json!({});
+    let (status, problem) = house.search(request).await;
+    assert_eq!((status.as_u16(), &problem["type"]), (400, &json!("/problems/invalid-filter")), "{problem}");
 
     let (status, problem) = house.search(json!({"query": {"item": "item-1"}, "rank": {"scores": 1}})).await;
     assert_eq!((status.as_u16(), &problem["type"]), (400, &json!("/problems/invalid-profile")), "{problem}");
@@ -429,6 +443,11 @@ async fn slow_clients_are_cut_off() {
         exchange(server.address, silent.as_bytes()).await;
         assert!(started.elapsed() < Duration::from_secs(3), "{silent:?}");
     }
+    let idle = exchange(server.address, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(idle.starts_with("HTTP/1.1 200"), "answered, and closed when nothing followed: {idle}");
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let settings = exchange(server.address, http2).await.into_bytes();
+    assert_eq!(settings.get(3), Some(&4), "HTTP/2 is spoken, and a connection without a request is closed");
     let half = "POST /v1/collections/shop/search HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{";
     assert!(exchange(server.address, half.as_bytes()).await.starts_with("HTTP/1.1 408"), "a slow body");
 }
@@ -499,6 +518,16 @@ async fn a_damaged_new_index_leaves_the_old_one_serving() {
     let error = publish(house.dir.path(), &name, &file).unwrap_err().to_string();
     assert!(error.contains("not-an-index"), "{error}");
     assert!(file.exists(), "what was refused stays where it was");
+
+    // Past the check of `publish`: the manifest names a file that is no index.
+    let manifest_path = house.dir.path().join("shop/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
+    let damaged = "index-00000000-0000-4000-8000-000000000000.slx";
+    std::fs::rename(&file, house.dir.path().join("shop").join(damaged)).unwrap();
+    manifest["file"] = damaged.into();
+    std::fs::write(&manifest_path, manifest.to_string()).unwrap();
+    let report = house.catalogue.reload();
+    assert!(report.opened.is_empty() && report.failed[0].to_string().contains(damaged), "{report:?}");
     assert_eq!(house.get("/v1/collections/shop").await.1["items"], shop::ITEMS);
 }
 

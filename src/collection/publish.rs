@@ -76,11 +76,19 @@ impl Manifest {
 /// Makes `index_file` the current index of collection `name` in the data directory `dir`. The file is opened first,
 /// so that what cannot be served is never published, and moved: it no longer exists at its old place.
 pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
-    Index::open(index_file, Mode::Mapped)?;
-    install(dir, name, index_file)
+    let index = Index::open(index_file, Mode::Mapped)?;
+    let collection = Uuid::from_bytes(index.file().header().facts.collection);
+    drop(index);
+    install(dir, name, index_file, collection)
 }
 
-fn install(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
+/// Puts a checked file into place; `collection` is the UUID of a collection that had no file before.
+fn install(
+    dir: &Path,
+    name: &CollectionName,
+    index_file: &Path,
+    collection: Uuid,
+) -> Result<Manifest, CatalogueError> {
     let directory = dir.join(name.as_str());
     fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
     sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
@@ -88,7 +96,7 @@ fn install(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manif
 
     let collection = match Manifest::read(&directory)? {
         Some(current) => current.collection,
-        None => Uuid::new_v4().to_string(),
+        None => collection.to_string(),
     };
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
@@ -186,7 +194,7 @@ mod tests {
         let name: CollectionName = "shop".parse().unwrap();
         let source = dir.path().join("built.slx");
         fs::write(&source, "one").unwrap();
-        let first = install(dir.path(), &name, &source).unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
         assert!(!source.exists(), "moved");
 
         let home = dir.path().join("shop");
@@ -196,7 +204,7 @@ mod tests {
         fs::write(home.join(format!("index-{}.slx", Uuid::new_v4())), "left by a crash").unwrap();
 
         fs::write(&source, "two").unwrap();
-        let second = install(dir.path(), &name, &source).unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
         assert_eq!(second.collection, first.collection, "the collection stays the same one");
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
         assert_eq!(fs::read_to_string(home.join(&second.file)).unwrap(), "two");

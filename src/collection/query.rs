@@ -125,8 +125,13 @@ fn one_item(index: &Index, id: &str) -> Result<Resolved, SearchError> {
     Ok(Resolved { own: vec![item], ..Resolved::of(checked(index, &vector, "/query/item")?) })
 }
 
-/// Items that are there, with weights; the ids of the others.
-fn known_items(index: &Index, items: &[WeightedItem]) -> Result<(Vec<(u32, f32)>, Vec<String>), SearchError> {
+/// Items of a query that are there, with weights; the ids of the others.
+struct Known {
+    items: Vec<(u32, f32)>,
+    skipped: Vec<String>,
+}
+
+fn known_items(index: &Index, items: &[WeightedItem]) -> Result<Known, SearchError> {
     let mut known = Vec::with_capacity(items.len());
     let mut skipped = Vec::new();
     for (at, item) in items.iter().enumerate() {
@@ -142,7 +147,7 @@ fn known_items(index: &Index, items: &[WeightedItem]) -> Result<(Vec<(u32, f32)>
     if known.is_empty() {
         return Err(SearchError::UnknownItems { pointer: "/query/items".to_owned(), ids: skipped });
     }
-    Ok((known, skipped))
+    Ok(Known { items: known, skipped })
 }
 
 fn check_weight(weight: f32, pointer: impl Fn() -> String) -> Result<(), SearchError> {
@@ -153,7 +158,7 @@ fn check_weight(weight: f32, pointer: impl Fn() -> String) -> Result<(), SearchE
 }
 
 fn average(index: &Index, items: &[WeightedItem]) -> Result<Resolved, SearchError> {
-    let (known, skipped) = known_items(index, items)?;
+    let Known { items: known, skipped } = known_items(index, items)?;
     let mut vectors = Vec::with_capacity(known.len());
     for (item, weight) in &known {
         let mut vector = Vec::new();
@@ -205,7 +210,7 @@ fn best_of_items(
     items: &[WeightedItem],
     limits: &SearchLimits,
 ) -> Result<Resolved, SearchError> {
-    let (known, skipped) = known_items(index, items)?;
+    let Known { items: known, skipped } = known_items(index, items)?;
     if known.len() > limits.query_vectors {
         return Err(SearchError::OutOfRange {
             pointer: "/query/items".to_owned(),

@@ -35,7 +35,7 @@ pub struct Hnsw {
 
 impl Default for Hnsw {
     fn default() -> Self {
-        Hnsw { m: 24, ef_construction: 300 }
+        Hnsw { m: 16, ef_construction: 200 }
     }
 }
 

@@ -71,9 +71,8 @@ pub(super) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem
 }
 
 fn of_syntax(error: &serde_json::Error) -> Problem {
-    let mut problem = Problem::new(Kind::InvalidJson, error.to_string());
-    problem.line = Some(error.line());
-    problem.column = Some(error.column());
+    let mut problem =
+        Problem::new(Kind::InvalidJson, error.to_string()).position(error.line(), error.column());
     if problem.detail.starts_with("recursion limit") {
         problem.detail = format!("the JSON nests deeper than {PARSER_DEPTH} levels");
         return problem.limit(PARSER_DEPTH);
@@ -90,7 +89,7 @@ fn of_data(path: &Path, error: &serde_json::Error) -> Problem {
 fn of_data_without_path(error: &serde_json::Error) -> Problem {
     let detail = without_position(error);
     let mut names = detail.split('`').skip(1).step_by(2);
-    let mut problem = match names.next().filter(|_| detail.starts_with("unknown field")) {
+    let problem = match names.next().filter(|_| detail.starts_with("unknown field")) {
         Some(field) => {
             let near = nearest(field, names);
             let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -98,11 +97,7 @@ fn of_data_without_path(error: &serde_json::Error) -> Problem {
         }
         None => Problem::new(Kind::InvalidValue, detail.clone()),
     };
-    if error.line() > 0 {
-        problem.line = Some(error.line());
-        problem.column = Some(error.column());
-    }
-    problem
+    problem.position(error.line(), error.column())
 }
 
 /// serde_json ends its messages by the position, which a problem carries by itself.
@@ -147,7 +142,7 @@ mod tests {
         assert_eq!(refuse("{\"query\": {\"vector\": [NaN]}}").kind, "/problems/invalid-json");
         assert_eq!(refuse("{} {}").kind, "/problems/invalid-json");
         let deep = format!("{{\"filter\": {}1{}}}", "[".repeat(200), "]".repeat(200));
-        assert_eq!(refuse(&deep).limit, Some(128.into()));
+        assert_eq!(refuse(&deep).limit, Some(Box::new(128.into())));
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub struct Limits {
     pub queue: usize,
     /// Open connections; more wait in the kernel's backlog.
     pub connections: usize,
-    /// Time for a client to send a request's head, from the connection or the answer before.
+    /// Time for a client to send a request's head, from the connection or the answer before; so idle connections
+    /// are closed after it.
     pub header_timeout: Duration,
     /// Time for a client to send a request's body.
     pub body_timeout: Duration,
@@ -68,7 +69,7 @@ impl Default for Limits {
             batch: 1_000,
             queue: 1_024,
             connections: 1_024,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(30),
         }

@@ -159,7 +159,7 @@ mod tests {
         let mut waiting = Box::pin(pool.run(|_| RAN.store(true, Ordering::SeqCst)));
         assert!(futures_pending(&mut waiting).await);
         let refused = pool.run(|_| ()).await.unwrap_err();
-        assert_eq!((refused.status, refused.limit), (503, Some(1.into())));
+        assert_eq!((refused.status, refused.limit), (503, Some(Box::new(1.into()))));
 
         drop(waiting);
         release.send(()).unwrap();

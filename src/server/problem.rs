@@ -150,17 +150,17 @@ pub struct Problem {
     /// What was given there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub value: Option<Value>,
+    pub value: Option<Box<Value>>,
     /// What is allowed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub limit: Option<Value>,
+    pub limit: Option<Box<Value>>,
     /// Line of a JSON error, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
+    pub line: Option<u32>,
     /// Column of a JSON error, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<usize>,
+    pub column: Option<u32>,
 }
 
 impl Problem {
@@ -185,12 +185,21 @@ impl Problem {
     }
 
     pub(super) fn value(mut self, value: impl Into<Value>) -> Self {
-        self.value = Some(value.into());
+        self.value = Some(Box::new(value.into()));
+        self
+    }
+
+    /// Where the JSON is wrong; 0 is nowhere.
+    pub(super) fn position(mut self, line: usize, column: usize) -> Self {
+        if line > 0 {
+            self.line = u32::try_from(line).ok();
+            self.column = u32::try_from(column).ok();
+        }
         self
     }
 
     pub(super) fn limit(mut self, limit: impl Into<Value>) -> Self {
-        self.limit = Some(limit.into());
+        self.limit = Some(Box::new(limit.into()));
         self
     }
 }
