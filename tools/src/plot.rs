@@ -19,10 +19,9 @@ pub struct Series {
 }
 
 const SIZE: (u32, u32) = (1180, 520);
-/// Recalls that the axis may name. Beyond the last everything is drawn at `MOST`, which is named 1.
-const RECALLS: [f64; 14] =
-    [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999];
-const MOST: f64 = 4.3;
+/// Recalls that the axis may name. What is beyond 0.99999 is drawn at `MOST`, which is named 1.
+const RECALLS: [f64; 13] = [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999];
+const MOST: f64 = 5.0;
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 90, 181),
     RGBColor(220, 50, 32),
@@ -123,7 +122,8 @@ impl Nines {
         let (least, most) = values.fold((MOST, 0.0), both);
         let margin = ((most - least) * 0.08).max(0.1);
         let range = (least - margin).max(0.0)..most + margin * 1.5;
-        let ticks = RECALLS.into_iter().map(nines).chain([MOST]).filter(|tick| range.contains(tick)).collect();
+        let ticks =
+            RECALLS.into_iter().map(nines).chain([MOST]).filter(|tick| range.contains(tick)).collect();
         Nines { range, ticks }
     }
 }
@@ -170,12 +170,24 @@ mod tests {
     use super::*;
 
     fn point(ef: usize, recall: f64, qps: f64) -> Point {
-        Point { k: 100, ef, threads: 1, recall, qps, p50_us: 1e6 / qps, p95_us: 1.5e6 / qps, p99_us: 2e6 / qps, visited: 1.0 }
+        Point {
+            k: 100,
+            ef,
+            threads: 1,
+            recall,
+            qps,
+            p50_us: 1e6 / qps,
+            p95_us: 1.5e6 / qps,
+            p99_us: 2e6 / qps,
+            visited: 1.0,
+        }
     }
 
     #[test]
     fn nines_are_named_by_their_recall() {
-        for (recall, label) in [(0.0, "0"), (0.5, "0.5"), (0.9, "0.9"), (0.998, "0.998"), (0.9999, "0.9999"), (1.0, "1")] {
+        for (recall, label) in
+            [(0.0, "0"), (0.5, "0.5"), (0.9, "0.9"), (0.998, "0.998"), (0.9999, "0.9999"), (1.0, "1")]
+        {
             assert_eq!(recall_label(nines(recall)), label);
         }
     }

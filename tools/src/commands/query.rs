@@ -1,8 +1,8 @@
 //! `shortlist query`: one search, of an index file or of a server, as a table.
 
 pub mod client;
-pub mod show;
 mod conditions;
+pub mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -165,7 +165,9 @@ fn read_vector(given: &str) -> Result<Vec<f32>> {
     let mut vector = Vec::with_capacity(source.dimension());
     source.element().decode(&chunk.bytes[..source.row_bytes()], &mut vector);
     match vector.iter().position(|number| !number.is_finite()) {
-        Some(place) => bail!("{}: row {row}, column {place} is {}, which is not finite", path.display(), vector[place]),
+        Some(place) => {
+            bail!("{}: row {row}, column {place} is {}, which is not finite", path.display(), vector[place])
+        }
         None => Ok(vector),
     }
 }
@@ -175,5 +177,6 @@ fn ask_file(index: &Index, request: Value) -> Result<Value> {
     let request: SearchRequest = serde_json::from_value(request).context("the request")?;
     let answer = search(index, request, &SearchLimits::default(), now_millis())
         .map_err(|error| anyhow!("{error} (at {})", error.pointer()))?;
-    Ok(serde_json::to_value(&answer)?)
+    // By way of text, as over HTTP: an f32 keeps its few digits and is not widened.
+    Ok(serde_json::from_str(&serde_json::to_string(&answer)?)?)
 }

@@ -100,7 +100,8 @@ impl Shop {
 /// Bytes of an .npy of f32 rows.
 pub fn npy(rows: &[Vec<f32>]) -> Vec<u8> {
     let columns = rows.first().map_or(0, Vec::len);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
+    let mut header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }
@@ -141,7 +142,7 @@ pub fn jsonl(rows: usize) -> String {
             "{{\"id\": \"item-{row}\", \"section\": \"{section}\", \"price\": {row}.5, \"code\": \"{row:05}\", \
              \"added\": \"2026-01-{day:02}T00:00:00Z\", \"tags\": [\"t{}\", \"all\"], \"new\": {}}}\n",
             row % 2,
-            row % 2 == 0
+            row.is_multiple_of(2)
         )
     };
     (0..rows).map(line).collect()
