@@ -13,7 +13,7 @@ mod truth;
 pub use curve::{Point, Setting, measure};
 pub use recall::{TOLERANCE, recall};
 pub use sample::{SelfRecall, self_recall};
-pub use truth::{from_rows, exact};
+pub use truth::{exact, from_rows};
 
 use crate::index::QueryError;
 
@@ -29,7 +29,9 @@ pub enum EvalError {
         source: QueryError,
     },
     /// The ground truth names an item that is not there.
-    #[error("ground truth, row {row}, column {column}: there is no item {id}; the index has {items}, counted from 0")]
+    #[error(
+        "ground truth, row {row}, column {column}: there is no item {id}; the index has {items}, counted from 0"
+    )]
     UnknownItem {
         /// Query, from 0.
         row: usize,

@@ -29,7 +29,10 @@ pub fn json(document: &impl Serialize) -> Result<()> {
 
 /// Whether the reader of a pipe went away, which is no failure: `shortlist query ... | head`.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// `12.3 MB`, `987 bytes`: powers of ten, as disks are sold.

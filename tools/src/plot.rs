@@ -123,7 +123,8 @@ impl Nines {
         let (least, most) = values.fold((MOST, 0.0), both);
         let margin = ((most - least) * 0.08).max(0.1);
         let range = (least - margin).max(0.0)..most + margin * 1.5;
-        let ticks = RECALLS.into_iter().map(nines).chain([MOST]).filter(|tick| range.contains(tick)).collect();
+        let ticks =
+            RECALLS.into_iter().map(nines).chain([MOST]).filter(|tick| range.contains(tick)).collect();
         Nines { range, ticks }
     }
 }
@@ -170,12 +171,24 @@ mod tests {
     use super::*;
 
     fn point(ef: usize, recall: f64, qps: f64) -> Point {
-        Point { k: 100, ef, threads: 1, recall, qps, p50_us: 1e6 / qps, p95_us: 1.5e6 / qps, p99_us: 2e6 / qps, visited: 1.0 }
+        Point {
+            k: 100,
+            ef,
+            threads: 1,
+            recall,
+            qps,
+            p50_us: 1e6 / qps,
+            p95_us: 1.5e6 / qps,
+            p99_us: 2e6 / qps,
+            visited: 1.0,
+        }
     }
 
     #[test]
     fn nines_are_named_by_their_recall() {
-        for (recall, label) in [(0.0, "0"), (0.5, "0.5"), (0.9, "0.9"), (0.998, "0.998"), (0.9999, "0.9999"), (1.0, "1")] {
+        for (recall, label) in
+            [(0.0, "0"), (0.5, "0.5"), (0.9, "0.9"), (0.998, "0.998"), (0.9999, "0.9999"), (1.0, "1")]
+        {
             assert_eq!(recall_label(nines(recall)), label);
         }
     }

@@ -183,14 +183,19 @@ fn load(args: &Args, index: &Index, show: Report) -> Result<(Vec<Vec<f32>>, Trut
     }
     if rows > queries.len() && args.range.is_none() {
         let (path, count) = (path.display(), queries.len());
-        bail!("{path}: has {} rows, {} has {count}: row i belongs to query i", given.rows, args.queries.display());
+        bail!(
+            "{path}: has {} rows, {} has {count}: row i belongs to query i",
+            given.rows,
+            args.queries.display()
+        );
     }
     if rows < queries.len() {
         eprintln!("note: {} has {} rows: only their queries are used", path.display(), given.rows);
         queries.truncate(rows);
     }
     let lists = (first..first + queries.len()).map(|row| given.row(row));
-    let truth = eval::from_rows(index, &queries, lists, args.k).with_context(|| path.display().to_string())?;
+    let truth =
+        eval::from_rows(index, &queries, lists, args.k).with_context(|| path.display().to_string())?;
     Ok((queries, truth))
 }
 

@@ -222,18 +222,30 @@ fn schema_name(args: &Args) -> String {
 }
 
 /// The schema: flags over the schema document over what the vectors' file says.
-fn schema(args: &Args, vectors: &VectorSource, given: Option<&Value>, attributes: AttributeSchema) -> Result<Schema> {
+fn schema(
+    args: &Args,
+    vectors: &VectorSource,
+    given: Option<&Value>,
+    attributes: AttributeSchema,
+) -> Result<Schema> {
     let mut document = given.cloned().unwrap_or_else(|| json!({}));
     let wrong = || anyhow!("{} is not a JSON object", schema_name(args));
     let fields = document.as_object_mut().ok_or_else(wrong)?;
     fields.insert("attributes".to_string(), attributes.to_json());
-    conflict(args, fields.get("dimension"), json!(vectors.dimension()), "dimension", &vectors.path().display())?;
+    conflict(
+        args,
+        fields.get("dimension"),
+        json!(vectors.dimension()),
+        "dimension",
+        &vectors.path().display(),
+    )?;
     fields.insert("dimension".to_string(), json!(vectors.dimension()));
     if let Some(metric) = args.metric {
         conflict(args, fields.get("metric"), json!(metric.name()), "metric", &"--metric")?;
         fields.insert("metric".to_string(), json!(metric.name()));
     }
-    let element = args.element.map_or_else(|| fields.get("element").cloned(), |element| Some(json!(element.name())));
+    let element =
+        args.element.map_or_else(|| fields.get("element").cloned(), |element| Some(json!(element.name())));
     fields.insert("element".to_string(), element.unwrap_or_else(|| json!(vectors.element().name())));
     if let Some(embedding) = &args.embedding {
         conflict(args, fields.get("embedding"), json!(embedding), "embedding", &"--embedding")?;
@@ -331,7 +343,8 @@ fn print_schema(built: &Built) -> Result<()> {
         schema.hnsw.m,
         schema.hnsw.ef_construction
     ))?;
-    let types: Vec<String> = schema.attributes.iter().map(|(name, spec)| format!("{name} {}", spec.kind)).collect();
+    let types: Vec<String> =
+        schema.attributes.iter().map(|(name, spec)| format!("{name} {}", spec.kind)).collect();
     match types.is_empty() {
         true => output::line("attributes: none"),
         false => output::line(format!("attributes: {}", types.join(", "))),

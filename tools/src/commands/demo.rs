@@ -117,7 +117,8 @@ fn texts(sample: &Path) -> Result<Vec<(String, String)>> {
 }
 
 async fn serve(args: &Args, data: &Path, queries: Vec<Vec<f32>>, texts: Vec<(String, String)>) -> Result<()> {
-    let config = ServerConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..ServerConfig::default() };
+    let config =
+        ServerConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..ServerConfig::default() };
     let catalogue = Arc::new(Catalogue::open(data, Mode::Mapped)?);
     let listener = server::bind(&config).await?;
     let address = listener.local_addr()?;
@@ -128,7 +129,8 @@ async fn serve(args: &Args, data: &Path, queries: Vec<Vec<f32>>, texts: Vec<(Str
     }));
     heading(&format!("3. Serve it, and ask over HTTP (http://{address}, collection {NAME})"))?;
     let asked = tokio::task::spawn_blocking(move || -> Result<()> {
-        let client = Client::parse(&format!("http://{address}/{NAME}"))?.context("the server's address is no URL")?;
+        let client =
+            Client::parse(&format!("http://{address}/{NAME}"))?.context("the server's address is no URL")?;
         scenes::ask(&client, &queries, &texts)
     });
     let asked = tokio::select! {

@@ -48,7 +48,8 @@ struct Links {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let show = Report::choose(args.json, false);
-    let index = if args.verify { verify(&args.index, show)? } else { open_index(&args.index, Holding::Mapped)? };
+    let index =
+        if args.verify { verify(&args.index, show)? } else { open_index(&args.index, Holding::Mapped)? };
     let unreachable = if index.nodes() == 0 { 0 } else { reach(index.graph()).len() };
     let links = Links { degrees: Degrees::of(index.graph()), unreachable };
     if args.json {
@@ -59,7 +60,10 @@ pub fn run(args: &Args) -> Result<()> {
     print_links(&index, &links)?;
     print_lineage(index.lineage())?;
     if args.verify {
-        output::line(format!("\nverified: all {} bytes are as they were written", grouped(index.file_len().into())))?;
+        output::line(format!(
+            "\nverified: all {} bytes are as they were written",
+            grouped(index.file_len().into())
+        ))?;
     }
     Ok(())
 }
@@ -106,17 +110,41 @@ fn print_facts(index: &Index) -> Result<()> {
     let norms = &index.report()["norms"];
     let largest = index.report()["largest_family"].as_u64().unwrap_or(0);
     let embedding = schema.embedding.as_deref().unwrap_or("not named");
-    let attributes: Vec<String> = schema.attributes.iter().map(|(name, spec)| format!("{name} {}", spec.kind)).collect();
+    let attributes: Vec<String> =
+        schema.attributes.iter().map(|(name, spec)| format!("{name} {}", spec.kind)).collect();
     let attributes = if attributes.is_empty() { "none".to_string() } else { attributes.join(", ") };
     let per_vector = index.file_len() as f64 / f64::from(index.items().max(1));
     let rows = [
         ("items", format!("{} on {} nodes", grouped(index.items().into()), grouped(index.nodes().into()))),
-        ("duplicates", format!("{} items repeat a vector; the largest family is {largest} strong", grouped(duplicates.into()))),
-        ("vectors", format!("{} x {}, {}, embedding {embedding}", schema.dimension, schema.element, schema.metric)),
+        (
+            "duplicates",
+            format!(
+                "{} items repeat a vector; the largest family is {largest} strong",
+                grouped(duplicates.into())
+            ),
+        ),
+        (
+            "vectors",
+            format!("{} x {}, {}, embedding {embedding}", schema.dimension, schema.element, schema.metric),
+        ),
         ("codes", index.report()["code"].as_str().unwrap_or("unknown").to_string()),
-        ("norms", format!("{} to {}, mean {}", number(&norms["min"]), number(&norms["max"]), number(&norms["mean"]))),
+        (
+            "norms",
+            format!(
+                "{} to {}, mean {}",
+                number(&norms["min"]),
+                number(&norms["max"]),
+                number(&norms["mean"])
+            ),
+        ),
         ("attributes", attributes),
-        ("graph", format!("m {}, ef_construction {}; searches use ef {}", schema.hnsw.m, schema.hnsw.ef_construction, schema.default_ef)),
+        (
+            "graph",
+            format!(
+                "m {}, ef_construction {}; searches use ef {}",
+                schema.hnsw.m, schema.hnsw.ef_construction, schema.default_ef
+            ),
+        ),
         ("build", format!("{}, {}", index.build(), format_time(facts.created_at))),
         ("collection", format!("{}, covers sequence {}", uuid(&facts.collection), facts.covers)),
         ("file", format!("{}, {per_vector:.0} bytes an item", output::bytes(index.file_len()))),
@@ -129,8 +157,12 @@ fn number(value: &Value) -> String {
 }
 
 fn print_sections(index: &Index) -> Result<()> {
-    let mut table =
-        Table::new([("section", Align::Left), ("elements", Align::Right), ("size", Align::Right), ("share", Align::Right)]);
+    let mut table = Table::new([
+        ("section", Align::Left),
+        ("elements", Align::Right),
+        ("size", Align::Right),
+        ("share", Align::Right),
+    ]);
     let whole = index.file_len().max(1) as f64;
     for section in index.file().sections() {
         let attribute = index.schema().attributes.get(section.instance as usize);
@@ -185,7 +217,9 @@ fn histogram(out: &[usize]) -> Vec<String> {
 fn print_lineage(lineage: &Value) -> Result<()> {
     output::line("\nlineage")?;
     match lineage.as_object() {
-        Some(fields) => fields.iter().try_for_each(|(name, value)| output::line(format!("  {name}: {value}"))),
+        Some(fields) => {
+            fields.iter().try_for_each(|(name, value)| output::line(format!("  {name}: {value}")))
+        }
         None => output::line("  none"),
     }
 }
@@ -205,7 +239,11 @@ mod tests {
         (out[0], out[48], out[47]) = (1, 90_000, 10_000);
         let lines = histogram(&out);
         assert_eq!(lines.len(), 13);
-        assert!(lines[0].contains("0 to 3") && lines[0].contains('█') && lines[0].ends_with(" 1"), "{}", lines[0]);
+        assert!(
+            lines[0].contains("0 to 3") && lines[0].contains('█') && lines[0].ends_with(" 1"),
+            "{}",
+            lines[0]
+        );
         assert!(lines[12].contains("48") && lines[12].contains(&"█".repeat(BAR)), "{}", lines[12]);
         assert!(histogram(&[]).is_empty());
     }

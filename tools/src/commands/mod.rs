@@ -66,7 +66,11 @@ pub fn read_json(path: &Path) -> Result<Value> {
 }
 
 /// Rows `range` of a file of vectors as f32 (all without one).
-pub fn read_queries(path: &Path, options: &VectorOptions, range: Option<(u64, u64)>) -> Result<Vec<Vec<f32>>> {
+pub fn read_queries(
+    path: &Path,
+    options: &VectorOptions,
+    range: Option<(u64, u64)>,
+) -> Result<Vec<Vec<f32>>> {
     let mut source = VectorSource::open(path, options)?;
     let (first, end) = range.unwrap_or((0, source.rows()));
     if end > source.rows() {
@@ -82,7 +86,8 @@ pub fn read_queries(path: &Path, options: &VectorOptions, range: Option<(u64, u6
         element.decode(row, &mut vector);
         vector
     };
-    let queries: Vec<_> = rows.chunks_exact(source.row_bytes()).take((end - first) as usize).map(decode).collect();
+    let queries: Vec<_> =
+        rows.chunks_exact(source.row_bytes()).take((end - first) as usize).map(decode).collect();
     if queries.is_empty() {
         bail!("{}: holds no vectors", path.display());
     }

@@ -1,8 +1,8 @@
 //! `shortlist query`: one search, of an index file or of a server, as a table.
 
 pub mod client;
-pub mod show;
 mod conditions;
+pub mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -165,7 +165,9 @@ fn read_vector(given: &str) -> Result<Vec<f32>> {
     let mut vector = Vec::with_capacity(source.dimension());
     source.element().decode(&chunk.bytes[..source.row_bytes()], &mut vector);
     match vector.iter().position(|number| !number.is_finite()) {
-        Some(place) => bail!("{}: row {row}, column {place} is {}, which is not finite", path.display(), vector[place]),
+        Some(place) => {
+            bail!("{}: row {row}, column {place} is {}, which is not finite", path.display(), vector[place])
+        }
         None => Ok(vector),
     }
 }

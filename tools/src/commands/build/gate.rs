@@ -61,7 +61,10 @@ impl Gate {
     /// Fails when something cannot be found, or less is found than demanded.
     pub fn check(&self, least: Option<f64>) -> Result<()> {
         if self.unreachable > 0 {
-            bail!("publish gate: {} nodes cannot be reached; nothing was written", grouped(self.unreachable as u128));
+            bail!(
+                "publish gate: {} nodes cannot be reached; nothing was written",
+                grouped(self.unreachable as u128)
+            );
         }
         let SelfRecall { recall, k, sample, .. } = self.recall;
         match least {
@@ -77,7 +80,8 @@ impl Gate {
         let SelfRecall { sample, k, ef, recall, worst } = self.recall;
         let [smallest, mean, largest] = self.norms;
         let share = f64::from(self.duplicates) * 100.0 / f64::from(self.items.max(1));
-        let demanded = least.map_or_else(|| "no --min-recall".to_string(), |least| format!("at least {least}"));
+        let demanded =
+            least.map_or_else(|| "no --min-recall".to_string(), |least| format!("at least {least}"));
         output::line("publish gate:")?;
         output::line(format!(
             "  reachability  {} of {} nodes ({} were not, and were linked)",

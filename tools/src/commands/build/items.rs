@@ -33,7 +33,10 @@ impl ItemSource {
         Ok(Self {
             path: args.items.clone(),
             vectors: args.vectors.clone(),
-            options: ItemOptions { id_field: args.id_field.clone(), vector_column: args.vector_column.clone() },
+            options: ItemOptions {
+                id_field: args.id_field.clone(),
+                vector_column: args.vector_column.clone(),
+            },
             inserted_at: args.inserted_at.clone(),
             rows,
             inferred: false,
@@ -54,7 +57,8 @@ impl ItemSource {
         let mut inference = Inference::default();
         let mut count = 0;
         let items = self.open(&path)?;
-        let skipped: Vec<_> = items.skipped().iter().map(|name| (name.clone(), "it holds vectors".to_owned())).collect();
+        let skipped: Vec<_> =
+            items.skipped().iter().map(|name| (name.clone(), "it holds vectors".to_owned())).collect();
         for item in items {
             let item = item?;
             for (name, value) in self.attributes(&item) {
@@ -86,7 +90,9 @@ impl ItemSource {
             let inserted_at = self.inserted_at(&item).map_err(|reason| at(path, &item, reason))?;
             match builder.push_item(&item.id, inserted_at, &values) {
                 Ok(()) => {}
-                Err(error @ BuildError::DuplicateId { .. }) => return Err(error).context(path.display().to_string()),
+                Err(error @ BuildError::DuplicateId { .. }) => {
+                    return Err(error).context(path.display().to_string());
+                }
                 Err(error) => return Err(at(path, &item, error.to_string()).into()),
             }
             count += 1;
@@ -155,7 +161,8 @@ impl ItemSource {
             },
             Some(other) => {
                 let millis = other.as_i64().map(Some);
-                millis.ok_or_else(|| wrong(format!("{other} is neither RFC 3339 nor milliseconds since 1970")))
+                millis
+                    .ok_or_else(|| wrong(format!("{other} is neither RFC 3339 nor milliseconds since 1970")))
             }
         }
     }

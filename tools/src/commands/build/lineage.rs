@@ -17,7 +17,8 @@ use crate::progress::{Progress, Report};
 /// The lineage of a build. Of paths only the files' names are kept: where they lay is nobody else's business.
 pub fn of(args: &Args, schema: &Schema, show: Report) -> Result<Value> {
     let mut inputs = Vec::new();
-    let given = [("vectors", Some(&args.vectors)), ("items", args.items.as_ref()), ("schema", args.schema.as_ref())];
+    let given =
+        [("vectors", Some(&args.vectors)), ("items", args.items.as_ref()), ("schema", args.schema.as_ref())];
     let mut known: Option<(&Path, Value)> = None;
     for (role, path) in given.into_iter().filter_map(|(role, path)| path.map(|path| (role, path))) {
         let digest = match &known {
@@ -26,7 +27,8 @@ pub fn of(args: &Args, schema: &Schema, show: Report) -> Result<Value> {
         };
         known = Some((path.as_path(), digest.clone()));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        inputs.push(json!({"role": role, "file": name, "sha256": digest["sha256"], "bytes": digest["bytes"]}));
+        inputs
+            .push(json!({"role": role, "file": name, "sha256": digest["sha256"], "bytes": digest["bytes"]}));
     }
     Ok(json!({
         "tool": concat!("shortlist ", env!("CARGO_PKG_VERSION")),

@@ -28,7 +28,9 @@ impl Target {
         let shown = out.display();
         let name = out.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name.filter(|_| !ends_in_slash(out)) else {
-            bail!("--out {shown}: names a directory; give an index file (NAME.slx) or DIR/NAME for a collection");
+            bail!(
+                "--out {shown}: names a directory; give an index file (NAME.slx) or DIR/NAME for a collection"
+            );
         };
         let parent = out.parent().unwrap_or(Path::new(""));
         if name.contains('.') {
@@ -38,7 +40,9 @@ impl Target {
             return Ok(Target::File(out.to_owned()));
         }
         if parent.as_os_str().is_empty() {
-            bail!("--out {name}: write {name}.slx for an index file, or ./{name} to publish it in this directory");
+            bail!(
+                "--out {name}: write {name}.slx for an index file, or ./{name} to publish it in this directory"
+            );
         }
         let name = name.parse().with_context(|| format!("--out {shown}"))?;
         Ok(Target::Collection { directory: parent.to_owned(), name })
@@ -47,9 +51,11 @@ impl Target {
     /// The UUID of the collection: as given, or the published one's.
     pub fn collection(&self, given: Option<&str>) -> Result<Option<[u8; 16]>> {
         if let Some(given) = given {
-            return parse_uuid(given)
-                .map(Some)
-                .ok_or_else(|| anyhow!("--collection-uuid {given:?} is not a UUID such as 123e4567-e89b-42d3-a456-426614174000"));
+            return parse_uuid(given).map(Some).ok_or_else(|| {
+                anyhow!(
+                    "--collection-uuid {given:?} is not a UUID such as 123e4567-e89b-42d3-a456-426614174000"
+                )
+            });
         }
         let Target::Collection { directory, name } = self else { return Ok(None) };
         let manifest = Manifest::read(&directory.join(name.as_str()))?;
@@ -138,8 +144,12 @@ mod tests {
     #[test]
     fn a_dot_makes_a_file_and_a_directory_a_collection() {
         assert!(matches!(Target::parse(Path::new("a/b.slx")), Ok(Target::File(_))));
-        assert!(matches!(Target::parse(Path::new("data/shop")), Ok(Target::Collection { name, .. }) if name.as_str() == "shop"));
-        for (out, part) in [("shop", "./shop"), ("data/Shop", "Shop"), ("data/", "directory"), ("..", "directory")] {
+        assert!(
+            matches!(Target::parse(Path::new("data/shop")), Ok(Target::Collection { name, .. }) if name.as_str() == "shop")
+        );
+        for (out, part) in
+            [("shop", "./shop"), ("data/Shop", "Shop"), ("data/", "directory"), ("..", "directory")]
+        {
             let error = format!("{:#}", Target::parse(Path::new(out)).expect_err(out));
             assert!(error.contains(part), "{error}");
         }

@@ -50,7 +50,8 @@ impl Client {
         }
         let answer = self.read(request.call())?;
         let attributes = &answer["schema"]["attributes"];
-        AttributeSchema::from_json(attributes).map_err(|reason| anyhow!("{}: schema: {reason}", self.collection))
+        AttributeSchema::from_json(attributes)
+            .map_err(|reason| anyhow!("{}: schema: {reason}", self.collection))
     }
 
     /// Sends a search.
@@ -96,7 +97,11 @@ mod tests {
     fn urls_name_a_collection_and_files_are_no_urls() {
         let parse = |target| Client::parse(target).map(|client| client.map(|client| client.collection));
         let url = Some("http://127.0.0.1:7700/v1/collections/shop".to_string());
-        for target in ["http://127.0.0.1:7700/shop", "http://127.0.0.1:7700/shop/", "http://127.0.0.1:7700/v1/collections/shop"] {
+        for target in [
+            "http://127.0.0.1:7700/shop",
+            "http://127.0.0.1:7700/shop/",
+            "http://127.0.0.1:7700/v1/collections/shop",
+        ] {
             assert_eq!(parse(target).expect(target), url);
         }
         assert_eq!(parse("shop.slx").expect("file"), None);

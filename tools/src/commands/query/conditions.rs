@@ -47,9 +47,13 @@ fn typed(kind: AttributeType, text: &str) -> Option<Value> {
         AttributeType::Keyword | AttributeType::Keywords | AttributeType::Time => Some(json!(text)),
         AttributeType::Int => match text.parse::<i64>() {
             Ok(number) => Some(json!(number)),
-            Err(_) => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| json!(number)),
+            Err(_) => {
+                text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| json!(number))
+            }
         },
-        AttributeType::Float => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| json!(number)),
+        AttributeType::Float => {
+            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| json!(number))
+        }
         AttributeType::Bool => text.parse::<bool>().ok().map(|flag| json!(flag)),
     }
 }
@@ -59,7 +63,8 @@ mod tests {
     use super::*;
 
     fn schema() -> AttributeSchema {
-        let types = json!({"section": "keyword", "size_kib": "int", "free": "bool", "at": "time", "price": "float"});
+        let types =
+            json!({"section": "keyword", "size_kib": "int", "free": "bool", "at": "time", "price": "float"});
         AttributeSchema::from_json(&types).expect("schema")
     }
 

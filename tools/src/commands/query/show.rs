@@ -10,7 +10,8 @@ use crate::table::{Align, Table};
 /// Prints the results with these attributes, and how they were found.
 pub fn answer(answer: &Value, attributes: &[String]) -> Result<()> {
     let results = list(&answer["results"]);
-    let mut titles = vec![("", Align::Right), ("id", Align::Left), ("score", Align::Right), ("similarity", Align::Right)];
+    let mut titles =
+        vec![("", Align::Right), ("id", Align::Left), ("score", Align::Right), ("similarity", Align::Right)];
     let held = |name: &&String| results.iter().any(|result| !result["attributes"][name.as_str()].is_null());
     let attributes: Vec<&String> = attributes.iter().filter(held).collect();
     titles.extend(attributes.iter().map(|name| (name.as_str(), align(results, name))));
@@ -33,7 +34,12 @@ pub fn answer(answer: &Value, attributes: &[String]) -> Result<()> {
     output::line(plan(answer))?;
     for shortfall in list(&answer["shortfalls"]) {
         let name = text(&shortfall["name"]);
-        output::line(format!("short: {name}: {} of {}: {}", shortfall["got"], shortfall["wanted"], text(&shortfall["reason"])))?;
+        output::line(format!(
+            "short: {name}: {} of {}: {}",
+            shortfall["got"],
+            shortfall["wanted"],
+            text(&shortfall["reason"])
+        ))?;
     }
     Ok(())
 }

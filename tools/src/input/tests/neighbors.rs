@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::super::npy::write_header;
 use super::super::neighbors::{write_neighbors_ibin, write_neighbors_npy};
+use super::super::npy::write_header;
 use super::super::{Neighbors, read_neighbors, write_neighbors};
 use super::{Files, tiny_hdf5};
 
