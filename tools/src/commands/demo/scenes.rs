@@ -18,7 +18,7 @@ struct Scene {
 
 fn scenes() -> [Scene; 3] {
     [
-        Scene { item: "slashem-x11", about: "nearest by meaning, nothing else", fields: json!({}) },
+        Scene { item: "pptp-linux", about: "nearest by meaning, nothing else", fields: json!({}) },
         Scene {
             item: "node-bunyan",
             about: "only sections python, perl and ruby, below 2,000 KiB",
@@ -68,20 +68,16 @@ pub fn ask(client: &Client, queries: &[Vec<f32>], texts: &[(String, String)]) ->
 pub fn curl(address: &str, name: &str) -> Result<()> {
     let collection = format!("http://{address}/v1/collections/{name}");
     let searches = [
-        json!({"query": {"item": "slashem-x11"}, "limit": 5, "return": {"attributes": ["section", "tags"]}}),
+        json!({"query": {"item": "pptp-linux"}, "limit": 5, "return": {"attributes": ["section", "tags"]}}),
         json!({"query": {"item": "node-bunyan"}, "limit": 5, "filter": small_scripts()}),
         json!({"query": {"items": [{"id": "mew-beta"}, {"id": "lwatch", "weight": 0.5}]}, "limit": 5,
             "rank": popular_and_varied(), "explain": true}),
     ];
     for search in searches {
-        output::line(format!(
-            "curl -s {collection}/search -H 'content-type: application/json' -d '{search}'\n"
-        ))?;
+        output::line(format!("curl -s {collection}/search -H 'content-type: application/json' -d '{search}'\n"))?;
     }
-    output::line(format!("curl -s {collection}/items/slashem-x11"))?;
+    output::line(format!("curl -s {collection}/items/pptp-linux"))?;
     output::line(format!("curl -s {collection}/stats"))?;
-    output::line(format!(
-        "shortlist query http://{address}/{name} --item slashem-x11 --where 'size_kib<5000'"
-    ))?;
+    output::line(format!("shortlist query http://{address}/{name} --item pptp-linux --where 'size_kib<5000'"))?;
     output::line(format!("\nhttp://{address}/docs describes the API."))
 }

@@ -1,0 +1,153 @@
+//! Runs the program as a user would, over small files that are made here.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A directory with inputs, gone at the end.
+pub struct Shop {
+    pub dir: tempfile::TempDir,
+}
+
+/// What a run gave.
+pub struct Ran {
+    pub ok: bool,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// Standard output of a run that must succeed.
+    pub fn success(self) -> String {
+        assert!(self.ok, "failed: {}{}", self.out, self.err);
+        self.out
+    }
+
+    /// Its JSON.
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.success()).expect("JSON on standard output")
+    }
+
+    /// The error of a run that must fail, which has all these words and is no panic.
+    pub fn failure(self, words: &[&str]) -> String {
+        assert!(!self.ok, "should fail: {}", self.out);
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in the error: {}", self.err);
+        }
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self.err
+    }
+}
+
+/// Runs `shortlist` with these arguments.
+pub fn shortlist<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
+    let Output { status, stdout, stderr } = program().args(args).output().expect("the program starts");
+    Ran { ok: status.success(), out: text(stdout), err: text(stderr) }
+}
+
+/// The program, to start in other ways.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shortlist"));
+    command.env_remove("SHORTLIST_KEYS").env_remove("SHORTLIST_KEY").env_remove("RUST_LOG");
+    command
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+impl Shop {
+    pub fn new() -> Self {
+        Shop { dir: tempfile::tempdir().expect("directory") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The path as an argument.
+    pub fn arg(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path(name), content).expect("written");
+        self.arg(name)
+    }
+
+    /// An .npy of f32 rows.
+    pub fn npy(&self, name: &str, rows: &[Vec<f32>]) -> String {
+        self.write(name, npy(rows))
+    }
+
+    /// Runs `build` with these arguments behind the usual ones: metric cosine, out shop.slx.
+    pub fn build(&self, vectors: &str, items: Option<&str>, more: &[&str]) -> Ran {
+        let out = self.arg("shop.slx");
+        let mut args = vec!["build", "--vectors", vectors, "--out", &out];
+        if !more.contains(&"--metric") {
+            args.extend(["--metric", "cosine"]);
+        }
+        if let Some(items) = items {
+            args.extend(["--items", items]);
+        }
+        args.extend(more);
+        shortlist(args)
+    }
+}
+
+/// Bytes of an .npy of f32 rows.
+pub fn npy(rows: &[Vec<f32>]) -> Vec<u8> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(rows.iter().flatten().flat_map(|number| number.to_le_bytes()));
+    bytes
+}
+
+/// Bytes of a .fbin or, of whole numbers, a .u8bin.
+pub fn bin(rows: &[Vec<f32>], small: bool) -> Vec<u8> {
+    let mut bytes = (rows.len() as u32).to_le_bytes().to_vec();
+    bytes.extend((rows[0].len() as u32).to_le_bytes());
+    for number in rows.iter().flatten() {
+        if small { bytes.push(*number as u8) } else { bytes.extend(number.to_le_bytes()) }
+    }
+    bytes
+}
+
+/// `rows` vectors that are all different and the same in every run.
+pub fn vectors(rows: usize, dimension: usize) -> Vec<Vec<f32>> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as f32
+    };
+    (0..rows).map(|_| (0..dimension).map(|_| next() + 1.0).collect()).collect()
+}
+
+/// Lines of items `item-0`, `item-1`, ...: section, price, code, and a day of 2026 for `added`.
+pub fn jsonl(rows: usize) -> String {
+    let line = |row: usize| {
+        let section = ["games", "python", "mail"][row % 3];
+        let day = row % 28 + 1;
+        format!(
+            "{{\"id\": \"item-{row}\", \"section\": \"{section}\", \"price\": {row}.5, \"code\": \"{row:05}\", \
+             \"added\": \"2026-01-{day:02}T00:00:00Z\", \"tags\": [\"t{}\", \"all\"], \"new\": {}}}\n",
+            row % 2,
+            row % 2 == 0
+        )
+    };
+    (0..rows).map(line).collect()
+}
+
+/// Reads a file.
+pub fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).expect("readable")
+}
