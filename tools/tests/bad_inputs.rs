@@ -32,13 +32,32 @@ fn ask(shop: &Shop, args: &[&str]) -> Ran {
 #[test]
 fn vectors_that_cannot_be_compared() {
     let shop = Shop::new();
-    with_vectors(&shop, "l2", |rows| rows[7][2] = f32::NAN).failure(&["vectors.npy", "row 7", "2", "NaN", "not finite"]);
-    with_vectors(&shop, "dot", |rows| rows[19][0] = f32::INFINITY).failure(&["vectors.npy", "row 19", "0", "inf", "not finite"]);
-    with_vectors(&shop, "cosine", |rows| rows[3] = vec![0.0; 4]).failure(&["vectors.npy", "row 3", "zero vector", "cosine"]);
+    with_vectors(&shop, "l2", |rows| rows[7][2] = f32::NAN).failure(&[
+        "vectors.npy",
+        "row 7",
+        "2",
+        "NaN",
+        "not finite",
+    ]);
+    with_vectors(&shop, "dot", |rows| rows[19][0] = f32::INFINITY).failure(&[
+        "vectors.npy",
+        "row 19",
+        "0",
+        "inf",
+        "not finite",
+    ]);
+    with_vectors(&shop, "cosine", |rows| rows[3] = vec![0.0; 4]).failure(&[
+        "vectors.npy",
+        "row 3",
+        "zero vector",
+        "cosine",
+    ]);
     with_vectors(&shop, "l2", |rows| rows[3] = vec![0.0; 4]).success();
-    assert!(!std::fs::read_dir(shop.dir.path()).expect("directory").any(|entry| {
-        entry.expect("entry").file_name().to_string_lossy().ends_with(".building")
-    }));
+    assert!(
+        !std::fs::read_dir(shop.dir.path())
+            .expect("directory")
+            .any(|entry| { entry.expect("entry").file_name().to_string_lossy().ends_with(".building") })
+    );
 }
 
 #[test]
@@ -65,11 +84,26 @@ fn items_that_are_wrong() {
     with_items(&shop, &twice).failure(&["items.jsonl", "\"item-4\"", "row 9", "row 4"]);
     let nameless = jsonl(ROWS).replace("\"id\": \"item-3\", ", "");
     with_items(&shop, &nameless).failure(&["items.jsonl", "line 4", "\"id\""]);
-    let schema = shop.write("schema.json", r#"{"metric": "cosine", "attributes": {"price": "int", "section": "keyword",
-        "code": "keyword", "added": "time", "tags": "keywords", "new": "bool"}}"#);
-    let (vectors, items) = (shop.npy("vectors.npy", &vectors(ROWS, 4)), shop.write("items.jsonl", jsonl(ROWS)));
-    shop.build(&vectors, Some(&items), &["--schema", &schema]).failure(&["items.jsonl", "row 0", "\"price\"", "0.5", "int"]);
-    shop.build(&vectors, Some(&items), &["--inserted-at", "price"]).failure(&["items.jsonl", "row 0", "\"price\"", "0.5"]);
+    let schema = shop.write(
+        "schema.json",
+        r#"{"metric": "cosine", "attributes": {"price": "int", "section": "keyword",
+        "code": "keyword", "added": "time", "tags": "keywords", "new": "bool"}}"#,
+    );
+    let (vectors, items) =
+        (shop.npy("vectors.npy", &vectors(ROWS, 4)), shop.write("items.jsonl", jsonl(ROWS)));
+    shop.build(&vectors, Some(&items), &["--schema", &schema]).failure(&[
+        "items.jsonl",
+        "row 0",
+        "\"price\"",
+        "0.5",
+        "int",
+    ]);
+    shop.build(&vectors, Some(&items), &["--inserted-at", "price"]).failure(&[
+        "items.jsonl",
+        "row 0",
+        "\"price\"",
+        "0.5",
+    ]);
 }
 
 #[test]
@@ -114,7 +148,12 @@ fn benches_that_are_wrong() {
     rows.extend([2_u32, 5, 7, 99, 4].iter().flat_map(|number| number.to_le_bytes()));
     let truth = shop.write("truth.ibin", rows);
     bench(&["--k", "2", "--ground-truth", &truth]).failure(&["truth.ibin", "row 1", "column 0", "99", "20"]);
-    bench(&["--k", "3", "--ground-truth", &truth]).failure(&["truth.ibin", "row 0", "2 neighbours", "k is 3"]);
+    bench(&["--k", "3", "--ground-truth", &truth]).failure(&[
+        "truth.ibin",
+        "row 0",
+        "2 neighbours",
+        "k is 3",
+    ]);
 }
 
 #[test]

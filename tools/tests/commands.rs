@@ -55,10 +55,14 @@ fn formats_give_the_same_answers() {
     for vectors in [
         shop.npy("vectors.npy", &rows),
         shop.write("vectors.fbin", bin(&rows, false)),
-        shop.write("vectors.u8bin", bin(&rows.iter().map(|row| row.iter().map(|n| n - 1.0).collect()).collect::<Vec<_>>(), true)),
+        shop.write(
+            "vectors.u8bin",
+            bin(&rows.iter().map(|row| row.iter().map(|n| n - 1.0).collect()).collect::<Vec<_>>(), true),
+        ),
     ] {
         shop.build(&vectors, Some(&items), &["--id-field", "sku", "--metric", "l2"]).success();
-        let answer = shortlist(["query", &shop.arg("shop.slx"), "--item", "item-7", "--exact", "--json"]).json();
+        let answer =
+            shortlist(["query", &shop.arg("shop.slx"), "--item", "item-7", "--exact", "--json"]).json();
         assert_eq!(ids(&answer).len(), 10);
         answers.push(ids(&answer).join(" "));
     }
@@ -70,7 +74,16 @@ fn without_items_ids_are_row_numbers_and_a_schema_can_be_given() {
     let shop = Shop::new();
     let vectors = shop.npy("vectors.npy", &vectors(50, 8));
     shop.build(&vectors, None, &["--metric", "dot", "--element", "f16"]).success();
-    let answer = shortlist(["query", &shop.arg("shop.slx"), "--vector", &format!("{vectors}:3"), "--limit", "3", "--json"]).json();
+    let answer = shortlist([
+        "query",
+        &shop.arg("shop.slx"),
+        "--vector",
+        &format!("{vectors}:3"),
+        "--limit",
+        "3",
+        "--json",
+    ])
+    .json();
     assert_eq!(ids(&answer).len(), 3);
 
     let items = shop.write("items.jsonl", jsonl(50));
@@ -78,8 +91,18 @@ fn without_items_ids_are_row_numbers_and_a_schema_can_be_given() {
     shop.build(&vectors, Some(&items), &["--schema-out", &schema]).success();
     shop.build(&vectors, Some(&items), &["--schema", &schema]).success();
     let narrow = shop.write("narrow.json", r#"{"attributes": {"section": "keyword"}}"#);
-    shop.build(&vectors, Some(&items), &["--schema", &narrow]).failure(&["items.jsonl", "row 0", "\"added\"", "not in the schema"]);
-    shop.build(&vectors, Some(&items), &["--schema", &schema, "--metric", "l2"]).failure(&["schema.json", "metric", "cosine", "l2"]);
+    shop.build(&vectors, Some(&items), &["--schema", &narrow]).failure(&[
+        "items.jsonl",
+        "row 0",
+        "\"added\"",
+        "not in the schema",
+    ]);
+    shop.build(&vectors, Some(&items), &["--schema", &schema, "--metric", "l2"]).failure(&[
+        "schema.json",
+        "metric",
+        "cosine",
+        "l2",
+    ]);
 }
 
 #[test]
@@ -89,7 +112,16 @@ fn the_time_of_first_insertion_can_be_given() {
     let items = shop.write("items.jsonl", jsonl(30));
     shop.build(&vectors, Some(&items), &["--inserted-at", "added"]).success();
     let index = shop.arg("shop.slx");
-    let answer = shortlist(["query", &index, "--item", "item-0", "--where", "_inserted_at<2026-01-04T00:00:00Z", "--json"]).json();
+    let answer = shortlist([
+        "query",
+        &index,
+        "--item",
+        "item-0",
+        "--where",
+        "_inserted_at<2026-01-04T00:00:00Z",
+        "--json",
+    ])
+    .json();
     let mut found = ids(&answer);
     found.sort_unstable();
     assert_eq!(found, ["item-1", "item-2", "item-28", "item-29"]);
@@ -101,13 +133,22 @@ fn queries_filter_and_show_a_table() {
     let index = shop.arg("shop.slx");
     let ask = |more: &[&str]| shortlist(["query", &index, "--item", "item-5"].iter().chain(more));
     let text = ask(&["--where", "section=games", "--where", "price<30", "--limit", "4"]).success();
-    assert!(text.contains("similarity") && text.contains("games") && text.contains("10 items match"), "{text}");
+    assert!(
+        text.contains("similarity") && text.contains("games") && text.contains("10 items match"),
+        "{text}"
+    );
     assert!(!text.contains("python") && !text.contains("mail"), "{text}");
     let answer = ask(&["--filter", r#"{"tags": "t1"}"#, "--where", "code=00007", "--json"]).json();
     assert_eq!(ids(&answer), ["item-7"]);
     let filter = shop.write("filter.json", r#"{"none": [{"section": {"in": ["games", "mail"]}}]}"#);
     let answer = ask(&["--filter", &format!("@{filter}"), "--json"]).json();
-    assert!(answer["results"].as_array().expect("results").iter().all(|hit| hit["attributes"]["section"] == "python"));
+    assert!(
+        answer["results"]
+            .as_array()
+            .expect("results")
+            .iter()
+            .all(|hit| hit["attributes"]["section"] == "python")
+    );
     let profile = shop.write(
         "profile.json",
         r#"{"score": {"terms": [{"attribute": "price", "transform": "log1p", "weight": 0.1}]},
@@ -124,14 +165,41 @@ fn bench_measures_saves_truth_and_draws() {
     let (index, queries) = (shop.arg("shop.slx"), shop.npy("queries.npy", &vectors(40, 16)));
     let (truth, plot, points) = (shop.arg("truth.ibin"), shop.arg("plot.svg"), shop.arg("points.json"));
     let text = shortlist([
-        "bench", &index, "--queries", &queries, "--k", "10", "--ef", "10,50,300", "--save-ground-truth", &truth, "--plot", &plot,
+        "bench",
+        &index,
+        "--queries",
+        &queries,
+        "--k",
+        "10",
+        "--ef",
+        "10,50,300",
+        "--save-ground-truth",
+        &truth,
+        "--plot",
+        &plot,
     ])
     .success();
     assert!(text.contains("recall") && text.contains("p99") && text.lines().count() == 5, "{text}");
     assert!(std::fs::read_to_string(&plot).expect("svg").contains("ef 300"));
     shortlist([
-        "bench", &index, "--queries", &queries, "--ground-truth", &truth, "--k", "10", "--ef", "300", "--threads", "2",
-        "--mode", "resident", "--range", "10..40", "--json", &points,
+        "bench",
+        &index,
+        "--queries",
+        &queries,
+        "--ground-truth",
+        &truth,
+        "--k",
+        "10",
+        "--ef",
+        "300",
+        "--threads",
+        "2",
+        "--mode",
+        "resident",
+        "--range",
+        "10..40",
+        "--json",
+        &points,
     ])
     .success();
     let points: Value = serde_json::from_slice(&common::read(points.as_ref())).expect("points");
@@ -177,7 +245,20 @@ fn a_published_collection_answers_as_its_file_does() {
     let vectors = shop.npy("vectors.npy", &vectors(ROWS, 16));
     let items = shop.write("items.jsonl", jsonl(ROWS));
     let out = shop.arg("data/shop");
-    let args = ["build", "--vectors", &vectors, "--items", &items, "--metric", "cosine", "--out", &out, "--json", "--min-recall", "0.9"];
+    let args = [
+        "build",
+        "--vectors",
+        &vectors,
+        "--items",
+        &items,
+        "--metric",
+        "cosine",
+        "--out",
+        &out,
+        "--json",
+        "--min-recall",
+        "0.9",
+    ];
     let report = shortlist(args).json();
     let file = report["out"]["path"].as_str().expect("path").to_owned();
     assert_eq!(report["out"]["collection"], "shop");

@@ -100,7 +100,8 @@ impl Shop {
 /// Bytes of an .npy of f32 rows.
 pub fn npy(rows: &[Vec<f32>]) -> Vec<u8> {
     let columns = rows.first().map_or(0, Vec::len);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
+    let mut header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }

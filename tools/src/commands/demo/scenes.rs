@@ -74,10 +74,14 @@ pub fn curl(address: &str, name: &str) -> Result<()> {
             "rank": popular_and_varied(), "explain": true}),
     ];
     for search in searches {
-        output::line(format!("curl -s {collection}/search -H 'content-type: application/json' -d '{search}'\n"))?;
+        output::line(format!(
+            "curl -s {collection}/search -H 'content-type: application/json' -d '{search}'\n"
+        ))?;
     }
     output::line(format!("curl -s {collection}/items/pptp-linux"))?;
     output::line(format!("curl -s {collection}/stats"))?;
-    output::line(format!("shortlist query http://{address}/{name} --item pptp-linux --where 'size_kib<5000'"))?;
+    output::line(format!(
+        "shortlist query http://{address}/{name} --item pptp-linux --where 'size_kib<5000'"
+    ))?;
     output::line(format!("\nhttp://{address}/docs describes the API."))
 }
