@@ -30,9 +30,13 @@ fn kernels(criterion: &mut Criterion) {
                 let ids: Vec<u32> = (0..ROWS as u32).map(|id| id * 37 % ROWS as u32).collect();
                 let mut out = Vec::new();
                 for backend in [Backend::Scalar, Backend::Avx2, Backend::Simsimd] {
-                    let Some(kernel) = with_backend(backend, operation, query, row, dimension) else { continue };
+                    let Some(kernel) = with_backend(backend, operation, query, row, dimension) else {
+                        continue;
+                    };
                     let name = BenchmarkId::new(format!("{backend:?}"), dimension);
-                    group.bench_function(name, |bencher| bencher.iter(|| kernel.many(&asked, rows, &ids, &mut out)));
+                    group.bench_function(name, |bencher| {
+                        bencher.iter(|| kernel.many(&asked, rows, &ids, &mut out))
+                    });
                 }
             }
         }

@@ -60,6 +60,7 @@ fn an_unknown_optional_section_is_skipped() {
 
 #[test]
 fn an_unknown_required_section_is_refused_by_name() {
-    let error = Index::open(&fixture("version-1-unknown-required.slx"), Mode::Mapped).unwrap_err().to_string();
+    let error =
+        Index::open(&fixture("version-1-unknown-required.slx"), Mode::Mapped).unwrap_err().to_string();
     assert!(error.contains("required section \"flux\" (kind 777)"), "{error}");
 }

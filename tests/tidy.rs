@@ -37,7 +37,8 @@ fn files(folder: &str, extension: &str) -> Vec<String> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !name.starts_with('.') && !["target", "cache", "results", "data"].contains(&name.as_str()) {
+                if !name.starts_with('.') && !["target", "cache", "results", "data"].contains(&name.as_str())
+                {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|found| found == extension) {
@@ -56,7 +57,9 @@ fn read(path: &str) -> String {
 /// Code lines with their numbers: comments and what follows `#[cfg(test)]` left out.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = (1..).zip(text.lines());
-    lines.take_while(|(_, line)| line.trim() != "#[cfg(test)]").filter(|(_, line)| !line.trim().starts_with("//"))
+    lines
+        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+        .filter(|(_, line)| !line.trim().starts_with("//"))
 }
 
 /// Modules of this crate that a line names, as `crate::name` or inside `use crate::{a::.., b::..}`.
@@ -89,10 +92,14 @@ fn modules_import_only_from_layers_above() {
                 let Some(&other) = layers.get(import.as_str()) else { continue };
                 seen += 1;
                 // Layers 1, 2 and 5 hold two modules each, which do not know each other except as allowed here.
-                let sibling = other == own && import != module && (module.as_str(), import.as_str()) != ("vector", "arena");
+                let sibling = other == own
+                    && import != module
+                    && (module.as_str(), import.as_str()) != ("vector", "arena");
                 // The file format bounds node numbers by the graph's limit, a layer above it.
                 if other > own || sibling {
-                    wrong.push(format!("{path}:{number}: {module} (layer {own}) uses {import} (layer {other})"));
+                    wrong.push(format!(
+                        "{path}:{number}: {module} (layer {own}) uses {import} (layer {other})"
+                    ));
                 }
             }
         }
@@ -117,7 +124,9 @@ fn unsafe_code_stays_in_its_rooms() {
             continue;
         }
         for (number, line) in code(&read(&path)) {
-            let allows = line.contains("allow(unsafe_code)") || line.contains("unsafe {") || line.contains("unsafe fn");
+            let allows = line.contains("allow(unsafe_code)")
+                || line.contains("unsafe {")
+                || line.contains("unsafe fn");
             assert!(!allows, "{path}:{number}: unsafe code outside {UNSAFE:?}");
         }
     }

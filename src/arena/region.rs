@@ -122,7 +122,13 @@ impl Region {
     ///
     /// Mapped: privately, copy-on-write; the caller vouches that nobody changes or truncates the file
     /// meanwhile (serve owns its files; see docs/architecture.md). Resident: read into huge pages.
-    pub fn open(file: &File, offset: u64, len: usize, capacity: usize, mode: Mode) -> Result<Region, ArenaError> {
+    pub fn open(
+        file: &File,
+        offset: u64,
+        len: usize,
+        capacity: usize,
+        mode: Mode,
+    ) -> Result<Region, ArenaError> {
         match mode {
             Mode::Mapped => Region::map(file, offset, len, capacity),
             Mode::Resident => Region::load(file, offset, len, capacity),
@@ -153,8 +159,11 @@ impl Region {
 
     fn load(file: &File, offset: u64, len: usize, capacity: usize) -> Result<Region, ArenaError> {
         let mut region = Region::anonymous(len, capacity)?;
-        file.read_exact_at(region.bytes_mut(), offset)
-            .map_err(|source| ArenaError::Read { offset, length: len, source })?;
+        file.read_exact_at(region.bytes_mut(), offset).map_err(|source| ArenaError::Read {
+            offset,
+            length: len,
+            source,
+        })?;
         Ok(region)
     }
 

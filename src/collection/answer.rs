@@ -1,6 +1,6 @@
 //! The answer of a search as the API's document. Ids and the build are borrowed from the index.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -37,6 +37,7 @@ pub struct Hit<'a> {
     /// The item's id.
     pub id: &'a str,
     /// What results are ordered by: the profile's score, the similarity without one.
+    #[serde(serialize_with = "shortest")]
     pub score: f64,
     /// Cosine, inner product or minus the squared distance: higher is better.
     pub similarity: f32,
@@ -55,6 +56,16 @@ pub struct Hit<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub explain: Option<Value>,
+}
+
+/// Writes a score that came from an f32 with an f32's digits: half as many, and the same as `similarity`'s.
+fn shortest<S: Serializer>(score: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let narrow = *score as f32;
+    if f64::from(narrow) == *score {
+        serializer.serialize_f32(narrow)
+    } else {
+        serializer.serialize_f64(*score)
+    }
 }
 
 /// How a search was answered.

@@ -157,7 +157,10 @@ impl Header {
         }
         let crc = crc32c::crc32c(&bytes[..HEADER_LEN - 4]);
         if raw.crc.get() != crc {
-            return Err(FileError::damaged(0, format!("header checksum is {:08x}, its bytes give {crc:08x}", raw.crc)));
+            return Err(FileError::damaged(
+                0,
+                format!("header checksum is {:08x}, its bytes give {crc:08x}", raw.crc),
+            ));
         }
         raw.check_version()?;
         if raw.total_len.get() != length {
@@ -170,16 +173,30 @@ impl Header {
 
 impl RawHeader {
     fn check_version(&self) -> Result<(), FileError> {
-        let unsupported = |what, found: String, known: String| Err(FileError::Unsupported { what, found, known });
+        let unsupported =
+            |what, found: String, known: String| Err(FileError::Unsupported { what, found, known });
         if self.format_version.get() != FORMAT_VERSION {
-            return unsupported("format version", self.format_version.to_string(), FORMAT_VERSION.to_string());
+            return unsupported(
+                "format version",
+                self.format_version.to_string(),
+                FORMAT_VERSION.to_string(),
+            );
         }
         if self.incompatible.get() != 0 {
-            return unsupported("incompatible feature bits", format!("{:#x}", self.incompatible), "none".into());
+            return unsupported(
+                "incompatible feature bits",
+                format!("{:#x}", self.incompatible),
+                "none".into(),
+            );
         }
-        let layout = (self.header_len.get(), self.endian.get(), self.alignment.get(), self.table_entry_len.get());
+        let layout =
+            (self.header_len.get(), self.endian.get(), self.alignment.get(), self.table_entry_len.get());
         if layout != (HEADER_LEN as u32, ENDIAN, BLOCK as u32, ENTRY_LEN as u32) {
-            return unsupported("layout", format!("{layout:?}"), format!("{:?}", (HEADER_LEN, ENDIAN, BLOCK, ENTRY_LEN)));
+            return unsupported(
+                "layout",
+                format!("{layout:?}"),
+                format!("{:?}", (HEADER_LEN, ENDIAN, BLOCK, ENTRY_LEN)),
+            );
         }
         let widths = (self.node_id_width.get(), self.item_id_width.get());
         if widths != (4, 4) {
@@ -199,7 +216,10 @@ impl RawHeader {
             return Err(FileError::Unsupported { what: "size", found, known: format!("at most {limit}") });
         }
         if self.table_entries.get() > MAX_SECTIONS {
-            return Err(FileError::damaged(0, format!("{} sections, at most {MAX_SECTIONS}", self.table_entries)));
+            return Err(FileError::damaged(
+                0,
+                format!("{} sections, at most {MAX_SECTIONS}", self.table_entries),
+            ));
         }
         let embedding = self.embedding.get(..self.embedding_len.get() as usize).unwrap_or(&[]);
         let embedding = std::str::from_utf8(embedding).unwrap_or_default().to_owned();

@@ -63,7 +63,8 @@ impl IndexFile {
     pub fn required(&self, kind: Kind, instance: u32, stride: u64) -> Result<&Section, FileError> {
         let section = self.section(kind, instance).ok_or(FileError::Missing { name: kind.name() })?;
         if section.stride != stride {
-            let what = format!("section {}: elements of {} bytes, {stride} expected", section.name, section.stride);
+            let what =
+                format!("section {}: elements of {} bytes, {stride} expected", section.name, section.stride);
             return Err(FileError::damaged(section.offset, what));
         }
         Ok(section)
@@ -104,14 +105,19 @@ impl IndexFile {
         }
         let section = self.sections.iter().rfind(|section| section.offset <= offset);
         let name = section.map_or("?", |section| &section.name);
-        Err(FileError::damaged(offset, format!("block checksum of section {name} is {want:08x}, its bytes give {got:08x}")))
+        Err(FileError::damaged(
+            offset,
+            format!("block checksum of section {name} is {want:08x}, its bytes give {got:08x}"),
+        ))
     }
 
     /// Reads the checksums of all blocks, themselves checked.
     pub fn checksums(&self) -> Result<Vec<u32>, FileError> {
         let section = self.required(Kind::Checksums, 0, 4)?;
         let blocks = section.offset / BLOCK - 1;
-        if section.count != blocks || section.offset + section.length.next_multiple_of(BLOCK) != self.header.table_offset {
+        if section.count != blocks
+            || section.offset + section.length.next_multiple_of(BLOCK) != self.header.table_offset
+        {
             let what = format!("{} checksums for {blocks} blocks", section.count);
             return Err(FileError::damaged(section.offset, what));
         }
@@ -152,7 +158,10 @@ fn read_table(file: &File, header: &Header, footer: u64) -> Result<Vec<Section>,
     let offset = header.table_offset;
     let length = (header.table_entries as usize * ENTRY_LEN).next_multiple_of(BLOCK as usize);
     if offset % BLOCK != 0 || offset < BLOCK || offset.checked_add(length as u64) != Some(footer) {
-        return Err(FileError::damaged(0, format!("a section table at {offset} of {length} bytes does not end at {footer}")));
+        return Err(FileError::damaged(
+            0,
+            format!("a section table at {offset} of {length} bytes does not end at {footer}"),
+        ));
     }
     let bytes = read(file, offset, length)?;
     if crc32c::crc32c(&bytes) != header.table_crc {
@@ -167,7 +176,10 @@ fn read_table(file: &File, header: &Header, footer: u64) -> Result<Vec<Section>,
         };
         let section = raw.check(place, offset)?;
         if section.offset < free {
-            return Err(FileError::damaged(place, format!("section {} overlaps the one before", section.name)));
+            return Err(FileError::damaged(
+                place,
+                format!("section {} overlaps the one before", section.name),
+            ));
         }
         if sections.iter().any(|other| (other.code, other.instance) == (section.code, section.instance)) {
             return Err(FileError::damaged(place, format!("section {} is there twice", section.name)));

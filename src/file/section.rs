@@ -156,7 +156,12 @@ pub struct Section {
 
 impl RawEntry {
     pub(super) fn new(
-        kind: Kind, instance: u32, element: ElementCode, stride: u64, offset: u64, length: u64,
+        kind: Kind,
+        instance: u32,
+        element: ElementCode,
+        stride: u64,
+        offset: u64,
+        length: u64,
     ) -> RawEntry {
         RawEntry::named(kind.code(), kind.name(), kind != Kind::Lineage && kind != Kind::Report, instance)
             .placed(element, stride, offset, length)
@@ -202,7 +207,11 @@ impl RawEntry {
         let required = self.flags.get() & REQUIRED != 0;
         if kind.is_none() && required {
             let known = format!("{} kinds of section", Kind::ALL.len());
-            return Err(FileError::Unsupported { what: "required section", found: format!("{name:?} (kind {code})"), known });
+            return Err(FileError::Unsupported {
+                what: "required section",
+                found: format!("{name:?} (kind {code})"),
+                known,
+            });
         }
         if kind.is_some() && self.encoding.get() != 0 {
             let found = format!("{} of section {name}", self.encoding);
@@ -214,8 +223,20 @@ impl RawEntry {
         }
         let (stride, count) = (u64::from(self.stride.get()), self.count.get());
         if stride == 0 || stride.checked_mul(count) != Some(length) {
-            return Err(damaged(format!("section {name}: {count} elements of {stride} bytes are not {length} bytes")));
+            return Err(damaged(format!(
+                "section {name}: {count} elements of {stride} bytes are not {length} bytes"
+            )));
         }
-        Ok(Section { kind, code, name, instance: self.instance.get(), required, stride, count, offset, length })
+        Ok(Section {
+            kind,
+            code,
+            name,
+            instance: self.instance.get(),
+            required,
+            stride,
+            count,
+            offset,
+            length,
+        })
     }
 }

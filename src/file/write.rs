@@ -33,7 +33,12 @@ impl<W: Write + Seek> FileWriter<W> {
 
     /// Adds a section of whole elements of `stride` bytes.
     pub fn section(
-        &mut self, kind: Kind, instance: u32, element: ElementCode, stride: usize, bytes: &[u8],
+        &mut self,
+        kind: Kind,
+        instance: u32,
+        element: ElementCode,
+        stride: usize,
+        bytes: &[u8],
     ) -> Result<(), FileError> {
         let entry = RawEntry::new(kind, instance, element, stride as u64, self.position, bytes.len() as u64);
         self.entry(entry, bytes)
@@ -41,7 +46,13 @@ impl<W: Write + Seek> FileWriter<W> {
 
     /// Adds a section of a kind that this version does not know; how tests make files of the future.
     #[cfg(test)]
-    pub(crate) fn foreign(&mut self, code: u32, name: &str, required: bool, bytes: &[u8]) -> Result<(), FileError> {
+    pub(crate) fn foreign(
+        &mut self,
+        code: u32,
+        name: &str,
+        required: bool,
+        bytes: &[u8],
+    ) -> Result<(), FileError> {
         let entry = RawEntry::named(code, name, required, 0).placed(
             ElementCode::Bytes,
             1,
@@ -138,13 +149,15 @@ impl<W: Write + Seek> FileWriter<W> {
 /// Makes or replaces the file at `path` in one step: written beside it as `<name>.tmp`, synced, renamed, the directory
 /// synced. On an error the temporary file is removed and what was at `path` stays.
 pub fn write_atomically<T>(
-    path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
 ) -> Result<T, FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let result = write_and_sync(&temporary, write).and_then(|value| {
-        std::fs::rename(&temporary, path).map_err(FileError::io(format!("renaming to {}", path.display())))?;
+        std::fs::rename(&temporary, path)
+            .map_err(FileError::io(format!("renaming to {}", path.display())))?;
         Ok(value)
     });
     if result.is_err() {
@@ -157,7 +170,8 @@ pub fn write_atomically<T>(
 }
 
 fn write_and_sync<T>(
-    temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
+    temporary: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
 ) -> Result<T, FileError> {
     let name = temporary.display();
     let file = File::create(temporary).map_err(FileError::io(format!("creating {name}")))?;

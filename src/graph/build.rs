@@ -36,11 +36,14 @@ pub struct BuildParams {
 
 /// Links a node for each code, on the threads of the current rayon pool; `progress` is told how many are in.
 pub fn build(
-    codes: &Codes, params: BuildParams, progress: &(dyn Fn(usize) + Sync),
+    codes: &Codes,
+    params: BuildParams,
+    progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Graph, GraphError> {
     let graph = unlinked(codes.len(), params)?;
     let order = insertion_order(&graph, params.seed);
-    let builder = Builder { graph: &graph, codes, params, locks: (0..STRIPES).map(|_| Mutex::new(())).collect() };
+    let builder =
+        Builder { graph: &graph, codes, params, locks: (0..STRIPES).map(|_| Mutex::new(())).collect() };
     let serial = if rayon::current_num_threads() == 1 { order.len() } else { SERIAL.min(order.len()) };
     let mut work = Work::default();
     for (done, &node) in order[..serial].iter().enumerate() {
@@ -54,7 +57,8 @@ pub fn build(
         let mut work = Work::default();
         loop {
             let start = next.fetch_add(CHUNK, Relaxed);
-            let Some(chunk) = order.get(start..order.len().min(start + CHUNK)).filter(|chunk| !chunk.is_empty())
+            let Some(chunk) =
+                order.get(start..order.len().min(start + CHUNK)).filter(|chunk| !chunk.is_empty())
             else {
                 return;
             };
@@ -193,7 +197,14 @@ impl Builder<'_> {
                 let row = self.graph.row(node, 0);
                 let used = row.iter().position(|link| link.load(Relaxed) == NONE).unwrap_or(row.len());
                 let query = self.codes.as_query(node);
-                self.graph.search(self.codes, &query, self.params.ef_construction, None, &mut scratch, &mut found);
+                self.graph.search(
+                    self.codes,
+                    &query,
+                    self.params.ef_construction,
+                    None,
+                    &mut scratch,
+                    &mut found,
+                );
                 found.retain(|&(_, other)| other != node);
                 let chosen = self.spread_directions(node, &found, row.len() - used);
                 let _guard = self.lock(node);
@@ -223,7 +234,8 @@ impl Builder<'_> {
             let size = length(candidate, &mut distances);
             let ids: Vec<u32> = kept.iter().map(|&(id, _)| id).collect();
             self.codes.distances(&self.codes.as_query(candidate), &ids, &mut distances);
-            let hidden = distances.iter().zip(&kept).any(|(&product, &(_, other))| -product / other > -distance / own);
+            let hidden =
+                distances.iter().zip(&kept).any(|(&product, &(_, other))| -product / other > -distance / own);
             if !hidden {
                 kept.push((candidate, size));
             }
@@ -260,7 +272,10 @@ impl Builder<'_> {
 /// Replaces `selected` by at most `most` of the ascending `candidates`: each is kept if it is nearer to the node than
 /// to any kept before it (algorithm 4 of the HNSW paper), so that links point in different directions.
 fn select(
-    codes: &Codes, candidates: &[(f32, u32)], most: usize, selected: &mut Vec<(f32, u32)>,
+    codes: &Codes,
+    candidates: &[(f32, u32)],
+    most: usize,
+    selected: &mut Vec<(f32, u32)>,
     buffers: &mut SelectBuffers,
 ) {
     selected.clear();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::arena::{AtomicArray, Array};
+use crate::arena::{Array, AtomicArray};
 
 /// Ends a row that is not full; no node has this number.
 pub const NONE: u32 = u32::MAX;
@@ -58,7 +58,10 @@ impl Graph {
             return Err(GraphError { part: "m", reason: format!("{} is not 2 to 256", parts.m) });
         }
         if parts.nodes > super::MAX_NODES {
-            return Err(GraphError { part: "nodes", reason: format!("{} is over {}", parts.nodes, super::MAX_NODES) });
+            return Err(GraphError {
+                part: "nodes",
+                reason: format!("{} is over {}", parts.nodes, super::MAX_NODES),
+            });
         }
         check("links", parts.links.as_slice().len(), parts.nodes * 2 * parts.m)?;
         check("levels", parts.levels.len(), parts.nodes)?;
@@ -124,7 +127,10 @@ impl Graph {
     /// A node's neighbours on a level, in the order of the row.
     pub fn neighbours(&self, node: u32, level: u8) -> impl Iterator<Item = u32> + '_ {
         let nodes = self.parts.nodes;
-        self.row(node, level).iter().map(|link| link.load(Relaxed)).take_while(move |&id| (id as usize) < nodes)
+        self.row(node, level)
+            .iter()
+            .map(|link| link.load(Relaxed))
+            .take_while(move |&id| (id as usize) < nodes)
     }
 
     /// Checks every row: ids in range, none its own node's, none twice, nothing behind the end of a row.

@@ -95,7 +95,9 @@ pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
         spread(graph, graph.entry(), &mut seen);
         for &node in &lost {
             // An earlier repair may have led here already.
-            if !seen[node as usize] && attach(graph, codes, node, ef << report.rounds, &mut incoming, &mut scratch) {
+            if !seen[node as usize]
+                && attach(graph, codes, node, ef << report.rounds, &mut incoming, &mut scratch)
+            {
                 spread(graph, node, &mut seen);
             }
         }
@@ -107,7 +109,12 @@ pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
 
 /// Links `node` from the nearest node that a search for it finds and that has room.
 fn attach(
-    graph: &Graph, codes: &Codes, node: u32, ef: usize, incoming: &mut [u32], scratch: &mut Scratch,
+    graph: &Graph,
+    codes: &Codes,
+    node: u32,
+    ef: usize,
+    incoming: &mut [u32],
+    scratch: &mut Scratch,
 ) -> bool {
     // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
     let mut distances = Vec::new();

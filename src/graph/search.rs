@@ -37,8 +37,13 @@ impl Graph {
     /// With `allowed`, only nodes that pass are found, but the walk goes through the others; it then goes on until
     /// `ef` nodes that pass are nearer than any left to expand.
     pub fn search(
-        &self, codes: &Codes, query: &[u8], ef: usize, allowed: Option<&dyn Fn(u32) -> bool>,
-        scratch: &mut Scratch, found: &mut Vec<(f32, u32)>,
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        ef: usize,
+        allowed: Option<&dyn Fn(u32) -> bool>,
+        scratch: &mut Scratch,
+        found: &mut Vec<(f32, u32)>,
     ) -> WalkStats {
         scratch.stats = WalkStats::default();
         found.clear();
@@ -57,7 +62,13 @@ impl Graph {
 
     /// Goes to the nearest neighbour while there is a nearer one, level by level, from `from` down to above `to`.
     pub(super) fn descend(
-        &self, codes: &Codes, query: &[u8], start: u32, from: u8, to: u8, scratch: &mut Scratch,
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        start: u32,
+        from: u8,
+        to: u8,
+        scratch: &mut Scratch,
     ) -> (f32, u32) {
         let Scratch { batch, distances, stats, .. } = scratch;
         codes.distances(query, &[start], distances);
@@ -82,7 +93,13 @@ impl Graph {
 
     /// Leaves in the scratch's pool the `ef` nearest nodes of a level that are reached from `starts`.
     pub(super) fn walk(
-        &self, codes: &Codes, query: &[u8], starts: &[(f32, u32)], ef: usize, level: u8, scratch: &mut Scratch,
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        starts: &[(f32, u32)],
+        ef: usize,
+        level: u8,
+        scratch: &mut Scratch,
     ) {
         scratch.pool.reset(ef);
         scratch.visited.reset(self.nodes());
@@ -109,7 +126,12 @@ impl Graph {
 
     /// As `walk` on level 0, but the pool takes only nodes that pass; all are expanded while they may lead nearer.
     fn walk_filtered(
-        &self, codes: &Codes, query: &[u8], start: (f32, u32), ef: usize, allowed: &dyn Fn(u32) -> bool,
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        start: (f32, u32),
+        ef: usize,
+        allowed: &dyn Fn(u32) -> bool,
         scratch: &mut Scratch,
     ) {
         scratch.pool.reset(ef);

@@ -49,7 +49,13 @@ fn brute_force(codes: &Codes, query: &[u8], k: usize, allowed: impl Fn(u32) -> b
 }
 
 /// The share of exact neighbours (ties count) that a search finds, over some queries.
-fn recall(graph: &Graph, codes: &Codes, queries: &[Vec<u8>], ef: usize, allowed: Option<&dyn Fn(u32) -> bool>) -> f64 {
+fn recall(
+    graph: &Graph,
+    codes: &Codes,
+    queries: &[Vec<u8>],
+    ef: usize,
+    allowed: Option<&dyn Fn(u32) -> bool>,
+) -> f64 {
     let (mut hits, mut wanted) = (0, 0);
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     for query in queries {
@@ -81,7 +87,13 @@ fn searches_find_what_brute_force_finds_under_every_metric() {
             let plain = recall(&graph, &codes, &queries, 100, None);
             assert!(plain > 0.99, "{metric} with {threads} threads: {plain}");
             for share in [2, 10, 100] {
-                let filtered = recall(&graph, &codes, &queries, 100, Some(&|id| (id.wrapping_mul(2_654_435_761) >> 16) % share == 1));
+                let filtered = recall(
+                    &graph,
+                    &codes,
+                    &queries,
+                    100,
+                    Some(&|id| (id.wrapping_mul(2_654_435_761) >> 16) % share == 1),
+                );
                 assert!(filtered > 0.98, "{metric}, 1 in {share}: {filtered}");
             }
         }

@@ -10,13 +10,15 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Index;
 use super::items::{Facts, Items, LIVE};
 use super::open::column_kind;
 use super::query::{self, QueryError};
 use super::schema::Schema;
-use super::Index;
 use crate::arena::{ArenaError, Array};
-use crate::attributes::{AttributeType, ColumnPart, Columns, ColumnsBuilder, ColumnsError, StringTable, Value};
+use crate::attributes::{
+    AttributeType, ColumnPart, Columns, ColumnsBuilder, ColumnsError, StringTable, Value,
+};
 use crate::file::{self, ElementCode, FileError, FileWriter, Kind};
 use crate::graph::{self, BuildParams, Graph, GraphError};
 use crate::vector::{CodeKind, Codec, Codes, Element, ElementError, Metric};
@@ -283,7 +285,10 @@ impl IndexBuilder {
 
     /// Adds the item of the next row: its attributes by ordinal. Leave all out for ids that are row numbers.
     pub fn push_item(
-        &mut self, id: &str, inserted_at: Option<i64>, values: &[Option<Value>],
+        &mut self,
+        id: &str,
+        inserted_at: Option<i64>,
+        values: &[Option<Value>],
     ) -> Result<(), BuildError> {
         let row = self.items.ids.len();
         if row == self.options.rows {
@@ -306,7 +311,9 @@ impl IndexBuilder {
 
     /// Links, checks and writes the index to `path`, atomically. `progress` is told (phase, done, of).
     pub fn finish(
-        mut self, path: &Path, progress: &(dyn Fn(Phase, usize, usize) + Sync),
+        mut self,
+        path: &Path,
+        progress: &(dyn Fn(Phase, usize, usize) + Sync),
     ) -> Result<BuildReport, BuildError> {
         self.pair_up()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.options.threads).build()?;
@@ -315,8 +322,10 @@ impl IndexBuilder {
         clock.lap(Phase::Encode);
         let nodes = codes.len();
         let hnsw = self.options.schema.hnsw;
-        let params = BuildParams { m: hnsw.m, ef_construction: hnsw.ef_construction, seed: self.options.seed };
-        let mut graph = pool.install(|| graph::build(&codes, params, &|done| progress(Phase::Link, done, nodes)))?;
+        let params =
+            BuildParams { m: hnsw.m, ef_construction: hnsw.ef_construction, seed: self.options.seed };
+        let mut graph =
+            pool.install(|| graph::build(&codes, params, &|done| progress(Phase::Link, done, nodes)))?;
         clock.lap(Phase::Link);
         progress(Phase::Repair, 0, 1);
         let reach = graph::repair(&graph, &codes, hnsw.ef_construction);
@@ -418,8 +427,12 @@ impl IndexBuilder {
     }
 
     fn write(
-        &mut self, out: &mut std::io::BufWriter<std::fs::File>, graph: &mut Graph, codes: &Codes,
-        clipped_share: f64, report: &[u8],
+        &mut self,
+        out: &mut std::io::BufWriter<std::fs::File>,
+        graph: &mut Graph,
+        codes: &Codes,
+        clipped_share: f64,
+        report: &[u8],
     ) -> Result<(), FileError> {
         let schema = self.options.schema.to_json().to_string();
         let lineage = self.options.lineage.to_string();
@@ -465,7 +478,12 @@ impl IndexBuilder {
         file.section(Kind::Upper, 0, ElementCode::U32, 4 * m, parts.upper.bytes())
     }
 
-    fn write_vectors(&self, file: &mut Writer<'_>, codes: &Codes, clipped_share: f64) -> Result<(), FileError> {
+    fn write_vectors(
+        &self,
+        file: &mut Writer<'_>,
+        codes: &Codes,
+        clipped_share: f64,
+    ) -> Result<(), FileError> {
         let codec = codes.codec();
         let kind = CodeKind::ALL.iter().position(|&kind| kind == codec.kind).unwrap_or(0) as u32;
         let mut parameters = Vec::with_capacity(32);
@@ -509,9 +527,9 @@ impl IndexBuilder {
 
     fn write_columns(&mut self, file: &mut Writer<'_>) -> Result<(), FileError> {
         let Some(columns) = self.columns.take() else { return Ok(()) };
-        let columns = columns.finish().map_err(|error| {
-            FileError::io("finishing columns")(std::io::Error::other(error.to_string()))
-        })?;
+        let columns = columns
+            .finish()
+            .map_err(|error| FileError::io("finishing columns")(std::io::Error::other(error.to_string())))?;
         for (part, ordinal, stride, bytes) in columns.sections() {
             let attribute = columns.schema().get(ordinal as usize);
             let element = element_code(part, attribute.map(|(_, spec)| spec.kind));

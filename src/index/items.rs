@@ -100,7 +100,10 @@ impl Items {
             let mut last = None;
             for item in self.on(node) {
                 if self.node(item) != Some(node) {
-                    return Err(format!("item {item} is in the ring of node {node}, but names {:?}", self.node(item)));
+                    return Err(format!(
+                        "item {item} is in the ring of node {node}, but names {:?}",
+                        self.node(item)
+                    ));
                 }
                 if last.is_some_and(|last| self.ring[item as usize].previous != last) {
                     return Err(format!("item {item}: its ring does not lead back"));

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use super::Index;
 use super::items::Items;
 use super::schema::Schema;
-use super::Index;
 use crate::arena::{Array, AtomicArray, Mode, Region};
 use crate::attributes::{AttributeSchema, ColumnPart, Columns, StringTable};
 use crate::file::{FileError, IndexFile, Kind};
@@ -74,7 +74,10 @@ impl Index {
     /// Opens an index file: header, footer, table and lengths are checked, small sections are read, the rest is mapped
     /// (or, resident, the arrays that walks touch are loaded).
     pub fn open(path: &Path, mode: Mode) -> Result<Index, IndexError> {
-        IndexFile::open(path).map_err(Trouble::from).and_then(|file| assemble(file, mode)).map_err(|e| e.of(path))
+        IndexFile::open(path)
+            .map_err(Trouble::from)
+            .and_then(|file| assemble(file, mode))
+            .map_err(|e| e.of(path))
     }
 
     /// Opens a file and checks every byte and every number in it; `progress` is told (blocks done, of).
@@ -149,10 +152,16 @@ const MAX_JSON: u64 = 64 << 20;
 
 fn json_bytes(file: &IndexFile, kind: Kind, hash: Option<&[u8; 32]>) -> Result<Vec<u8>, Trouble> {
     let Some(section) = file.section(kind, 0) else {
-        return if kind == Kind::Schema { Err(FileError::Missing { name: kind.name() }.into()) } else { Ok(b"{}".into()) };
+        return if kind == Kind::Schema {
+            Err(FileError::Missing { name: kind.name() }.into())
+        } else {
+            Ok(b"{}".into())
+        };
     };
     if section.length > MAX_JSON {
-        return Err(format!("section {} has {} bytes, at most {MAX_JSON}", kind.name(), section.length).into());
+        return Err(
+            format!("section {} has {} bytes, at most {MAX_JSON}", kind.name(), section.length).into()
+        );
     }
     let bytes = file.bytes(section)?;
     match hash {
@@ -185,7 +194,11 @@ impl Sections<'_> {
 
     /// An array of `count` rows; held in `mode`, or mapped.
     fn array<T: bytemuck::Pod>(
-        &self, kind: Kind, stride: usize, count: usize, mode: Option<Mode>,
+        &self,
+        kind: Kind,
+        stride: usize,
+        count: usize,
+        mode: Option<Mode>,
     ) -> Result<Array<T>, Trouble> {
         Ok(Array::from_region(self.region(kind, stride, count, mode.unwrap_or(Mode::Mapped))?)?)
     }
@@ -193,7 +206,8 @@ impl Sections<'_> {
     fn graph(&self, nodes: usize) -> Result<Graph, Trouble> {
         let section = self.file.required(Kind::Graph, 0, 32)?;
         let bytes = self.file.bytes(section)?;
-        let word = |at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let word =
+            |at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let (m, entry) = (word(0) as usize, word(8));
         if !(2..=256).contains(&m) {
             return Err(format!("graph: m is {m}, allowed is 2 to 256").into());
@@ -248,7 +262,9 @@ impl Sections<'_> {
         let seed = self.file.header().facts.string_seed;
         let mut section = |part: ColumnPart, ordinal: u32| -> Result<Option<Region>, String> {
             let section = self.file.section(column_kind(part), ordinal);
-            section.map(|section| self.file.region(section, Mode::Mapped).map_err(|e| e.to_string())).transpose()
+            section
+                .map(|section| self.file.region(section, Mode::Mapped).map_err(|e| e.to_string()))
+                .transpose()
         };
         Ok(Columns::open(schema, items, seed, &mut section).map_err(|error| error.to_string())?)
     }

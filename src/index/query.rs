@@ -124,7 +124,11 @@ impl Index {
         }
     }
 
-    pub(super) fn exact_kernel(metric: Metric, element: Element, dimension: usize) -> Box<dyn crate::vector::Kernel> {
+    pub(super) fn exact_kernel(
+        metric: Metric,
+        element: Element,
+        dimension: usize,
+    ) -> Box<dyn crate::vector::Kernel> {
         use crate::vector::{Operation, kernel};
         let operation = if metric == Metric::L2 { Operation::L2 } else { Operation::Dot };
         kernel::select(operation, Element::F32, element, dimension)

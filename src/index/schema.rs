@@ -62,7 +62,11 @@ impl Schema {
 
     /// Reads the API's schema document; the error names the field, the value and the limit.
     pub fn from_json(json: &Json) -> Result<Schema, String> {
-        let fields = object(json, "the schema", &["dimension", "metric", "element", "embedding", "attributes", "hnsw", "settings"])?;
+        let fields = object(
+            json,
+            "the schema",
+            &["dimension", "metric", "element", "embedding", "attributes", "hnsw", "settings"],
+        )?;
         let dimension = fields.get("dimension").ok_or("dimension is missing")?;
         let metric = fields.get("metric").ok_or("metric is missing")?;
         let mut schema = Schema::new(
@@ -94,7 +98,11 @@ impl Schema {
     /// Checks what was set by hand.
     pub fn check(&self) -> Result<(), String> {
         let range = |name: &str, value: usize, low: usize, high: usize| {
-            if (low..=high).contains(&value) { Ok(()) } else { Err(format!("{name} is {value}, allowed is {low} to {high}")) }
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{name} is {value}, allowed is {low} to {high}"))
+            }
         };
         range("dimension", self.dimension, 1, Schema::MAX_DIMENSION)?;
         range("hnsw.m", self.hnsw.m, 2, 256)?;
@@ -138,7 +146,13 @@ fn whole(json: &Json, name: &str, low: usize, high: usize) -> Result<usize, Stri
     value.map(|value| value as usize).ok_or_else(|| format!("{name} is {json}, allowed is {low} to {high}"))
 }
 
-fn set(field: &mut usize, from: &Map<String, Json>, name: &str, low: usize, high: usize) -> Result<(), String> {
+fn set(
+    field: &mut usize,
+    from: &Map<String, Json>,
+    name: &str,
+    low: usize,
+    high: usize,
+) -> Result<(), String> {
     if let Some(value) = from.get(name) {
         *field = whole(value, name, low, high)?;
     }

@@ -5,8 +5,8 @@
 
 use std::collections::BinaryHeap;
 
-use super::query::{Query, QueryError};
 use super::Index;
+use super::query::{Query, QueryError};
 use crate::attributes::Bitset;
 use crate::graph::Scratch;
 
@@ -157,9 +157,8 @@ impl Index {
     }
 
     fn walk(&self, query: &Query, allowed: Option<&Bitset>, ef: usize, buffers: &mut Buffers) -> usize {
-        let passes = |node: u32| {
-            allowed.is_none_or(|allowed| self.items.on(node).any(|item| allowed.contains(item)))
-        };
+        let passes =
+            |node: u32| allowed.is_none_or(|allowed| self.items.on(node).any(|item| allowed.contains(item)));
         let passes: Option<&dyn Fn(u32) -> bool> = if allowed.is_some() { Some(&passes) } else { None };
         let Buffers { walk, nominees, .. } = buffers;
         self.graph.search(&self.codes, &query.code, ef, passes, walk, nominees).visited
@@ -239,14 +238,19 @@ impl Index {
         let mut candidates = Vec::with_capacity(params.k.min(self.items.len()));
         for &(distance, node) in nearest.iter() {
             let left = params.k - candidates.len();
-            let items = self.items.on(node).filter(|&item| params.allowed.is_none_or(|allowed| allowed.contains(item)));
+            let items = self
+                .items
+                .on(node)
+                .filter(|&item| params.allowed.is_none_or(|allowed| allowed.contains(item)));
             candidates.extend(items.take(left).map(|item| Candidate { item, similarity: -distance + 0.0 }));
             if candidates.len() == params.k {
                 break;
             }
         }
         candidates.sort_by(|a, b| {
-            b.similarity.total_cmp(&a.similarity).then_with(|| self.items.id(a.item).cmp(self.items.id(b.item)))
+            b.similarity
+                .total_cmp(&a.similarity)
+                .then_with(|| self.items.id(a.item).cmp(self.items.id(b.item)))
         });
         candidates
     }

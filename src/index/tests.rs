@@ -45,7 +45,8 @@ fn options(metric: Metric, element: Element, dimension: usize, rows: usize) -> B
     let mut schema = Schema::new(dimension, metric);
     schema.element = element;
     schema.hnsw = Hnsw { m: 8, ef_construction: 60 };
-    schema.attributes = AttributeSchema::from_json(&json!({"colour": "keyword", "price": "int"})).expect("valid");
+    schema.attributes =
+        AttributeSchema::from_json(&json!({"colour": "keyword", "price": "int"})).expect("valid");
     BuildOptions {
         schema,
         rows,
@@ -60,7 +61,8 @@ fn options(metric: Metric, element: Element, dimension: usize, rows: usize) -> B
 
 fn built(metric: Metric, element: Element, vectors: &[Vec<f32>], directory: &tempfile::TempDir) -> PathBuf {
     let path = directory.path().join(format!("{metric}-{element}.slx"));
-    let mut builder = IndexBuilder::new(options(metric, element, vectors[0].len(), vectors.len())).expect("options");
+    let mut builder =
+        IndexBuilder::new(options(metric, element, vectors[0].len(), vectors.len())).expect("options");
     let mut bytes = Vec::new();
     for (row, vector) in vectors.iter().enumerate() {
         bytes.clear();
@@ -85,7 +87,13 @@ fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Similarities of the k best allowed items, by brute force in f64.
-fn oracle(metric: Metric, vectors: &[Vec<f32>], query: &[f32], k: usize, allowed: &dyn Fn(usize) -> bool) -> Vec<f64> {
+fn oracle(
+    metric: Metric,
+    vectors: &[Vec<f32>],
+    query: &[f32],
+    k: usize,
+    allowed: &dyn Fn(usize) -> bool,
+) -> Vec<f64> {
     let mut all: Vec<f64> = (0..vectors.len())
         .filter(|&row| allowed(row))
         .map(|row| similarity(metric, query, &vectors[row]))
@@ -117,27 +125,37 @@ fn every_metric_and_element_finds_what_brute_force_finds() {
             let index = Index::open(&path, mode).expect("open");
             let (mut hits, mut wanted) = (0, 0);
             for query in data(40, 20, element, 99) {
-                for (name, allowed) in
-                    [("all", None), ("some", Some(2usize)), ("few", Some(50))]
-                {
+                for (name, allowed) in [("all", None), ("some", Some(2usize)), ("few", Some(50))] {
                     let passes = move |row: usize| allowed.is_none_or(|every| row % every == 1);
                     let bits = Bitset::from_fn(vectors.len(), |item| passes(item as usize));
-                    let params = |exact| SearchParams { k: 12, ef: 80, allowed: allowed.map(|_| &bits), exact };
+                    let params =
+                        |exact| SearchParams { k: 12, ef: 80, allowed: allowed.map(|_| &bits), exact };
                     let query_ready = index.query(&query).expect("query");
                     let want = oracle(metric, &vectors, &query, 12, &passes);
                     for exact in [true, false] {
                         let found = index.search(&query_ready, &params(exact)).expect("search");
-                        assert_eq!(found.candidates.len(), want.len(), "{metric} {element} {name}: never fewer");
+                        assert_eq!(
+                            found.candidates.len(),
+                            want.len(),
+                            "{metric} {element} {name}: never fewer"
+                        );
                         let mut seen = std::collections::HashSet::new();
                         for candidate in &found.candidates {
                             assert!(seen.insert(candidate.item) && passes(candidate.item as usize));
                             let true_one = similarity(metric, &query, &vectors[candidate.item as usize]);
                             let slack = 1e-4 * (1.0 + true_one.abs());
-                            assert!((f64::from(candidate.similarity) - true_one).abs() < slack, "{metric} {element}");
+                            assert!(
+                                (f64::from(candidate.similarity) - true_one).abs() < slack,
+                                "{metric} {element}"
+                            );
                             assert_eq!(index.similarity(&query_ready, candidate.item), candidate.similarity);
                         }
                         let worst = want.last().copied().unwrap_or(f64::NEG_INFINITY);
-                        let good = found.candidates.iter().filter(|c| f64::from(c.similarity) >= worst - 1e-4 * (1.0 + worst.abs())).count();
+                        let good = found
+                            .candidates
+                            .iter()
+                            .filter(|c| f64::from(c.similarity) >= worst - 1e-4 * (1.0 + worst.abs()))
+                            .count();
                         if exact {
                             assert_eq!(good, want.len(), "{metric} {element} {name}: exact is exact");
                         } else {
@@ -165,7 +183,8 @@ fn a_large_family_on_one_vector_is_neither_lost_nor_repeated() {
     assert!(index.nodes() < 150);
     let query = index.query(&vectors[0]).expect("query");
     for k in [1, 10, 151, 200, 300] {
-        let found = index.search(&query, &SearchParams { k, ef: 10, allowed: None, exact: false }).expect("search");
+        let found =
+            index.search(&query, &SearchParams { k, ef: 10, allowed: None, exact: false }).expect("search");
         assert_eq!(found.candidates.len(), k);
         let family = found.candidates.iter().filter(|c| c.similarity > 0.99999).count();
         assert!(family >= k.min(150), "{family} of the family in {k}");
@@ -182,7 +201,8 @@ fn a_large_family_on_one_vector_is_neither_lost_nor_repeated() {
 fn items_keep_their_ids_attributes_and_times() {
     let directory = tempfile::tempdir().expect("directory");
     let vectors = data(100, 6, Element::F32, 4);
-    let index = Index::open(&built(Metric::L2, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
+    let index =
+        Index::open(&built(Metric::L2, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
     assert_eq!((index.covers(), index.lineage()), (7, &json!({"made": "by a test"})));
     let mut vector = Vec::new();
     for row in [0u32, 4, 99] {
@@ -208,7 +228,8 @@ fn an_empty_index_answers_with_nothing() {
     let index = Index::verify(&path, &|_, _| ()).expect("verified");
     let query = index.query(&[1.0, 0.0, 0.0, 0.0]).expect("query");
     for exact in [true, false] {
-        let found = index.search(&query, &SearchParams { k: 5, ef: 10, allowed: None, exact }).expect("search");
+        let found =
+            index.search(&query, &SearchParams { k: 5, ef: 10, allowed: None, exact }).expect("search");
         assert!(found.candidates.is_empty() && found.kind == PlanKind::None);
     }
 }
@@ -217,7 +238,8 @@ fn an_empty_index_answers_with_nothing() {
 fn bad_vectors_and_parameters_are_named() {
     let directory = tempfile::tempdir().expect("directory");
     let vectors = data(50, 4, Element::F32, 5);
-    let index = Index::open(&built(Metric::Cosine, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
+    let index =
+        Index::open(&built(Metric::Cosine, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
     let cases: [(&[f32], &str); 5] = [
         (&[1.0; 3], "3 numbers, this collection's dimension is 4"),
         (&[1.0, f32::NAN, 0.0, 0.0], "number 1 of the vector is NaN"),
@@ -272,9 +294,14 @@ fn small() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
 fn exercise(index: &Index) {
     let Ok(query) = index.query(&vec![0.3; index.schema().dimension]) else { return };
     for exact in [true, false] {
-        let found = index.search(&query, &SearchParams { k: 20, ef: 30, allowed: None, exact }).expect("in range");
+        let found =
+            index.search(&query, &SearchParams { k: 20, ef: 30, allowed: None, exact }).expect("in range");
         for candidate in found.candidates {
-            let _ = (index.id(candidate.item), index.columns().to_json(candidate.item), index.find(index.id(candidate.item)));
+            let _ = (
+                index.id(candidate.item),
+                index.columns().to_json(candidate.item),
+                index.find(index.id(candidate.item)),
+            );
         }
     }
     if let Ok(filter) = Filter::parse(&json!({"colour": "red"}), &index.schema().attributes) {
@@ -298,7 +325,13 @@ fn every_flipped_byte_is_reported_by_verify_and_harmless_without() {
     for at in 0..end {
         let in_use = used.iter().any(|&(from, to)| (from..to).contains(&(at as u64)));
         let edge = at < 4096 || at >= end - 4096 - 96 * 40;
-        let sample = if in_use { at % 7 == 0 } else if edge { at % 13 == 0 } else { at % 4099 == 0 };
+        let sample = if in_use {
+            at % 7 == 0
+        } else if edge {
+            at % 13 == 0
+        } else {
+            at % 4099 == 0
+        };
         if !(every || sample) {
             continue;
         }
@@ -357,7 +390,8 @@ fn wrong_numbers_under_right_checksums_are_harmless_and_verify_tells() {
                     }
                 }
             }
-            out.section(kind, section.instance, ElementCode::Bytes, section.stride as usize, &contents).expect("memory");
+            out.section(kind, section.instance, ElementCode::Bytes, section.stride as usize, &contents)
+                .expect("memory");
         }
         let out = out.finish(file.header().facts.clone()).expect("memory").into_inner();
         std::fs::write(&forged, out).expect("write");
@@ -379,13 +413,20 @@ fn sections_of_the_future_are_skipped_or_refused_by_name() {
         for section in file.sections() {
             let Some(kind) = section.kind.filter(|&kind| kind != Kind::Checksums) else { continue };
             let contents = &bytes[section.offset as usize..][..section.length as usize];
-            out.section(kind, section.instance, ElementCode::Bytes, section.stride as usize, contents).expect("memory");
+            out.section(kind, section.instance, ElementCode::Bytes, section.stride as usize, contents)
+                .expect("memory");
         }
         out.foreign(777, name, required, b"from later").expect("memory");
-        std::fs::write(&future, out.finish(file.header().facts.clone()).expect("memory").into_inner()).expect("write");
+        std::fs::write(&future, out.finish(file.header().facts.clone()).expect("memory").into_inner())
+            .expect("write");
         match Index::verify(&future, &|_, _| ()) {
-            Ok(index) => assert!(!required && index.file().sections().iter().any(|section| section.name == name)),
-            Err(error) => assert!(required && error.to_string().contains("required section \"flux\" (kind 777)"), "{error}"),
+            Ok(index) => {
+                assert!(!required && index.file().sections().iter().any(|section| section.name == name))
+            }
+            Err(error) => assert!(
+                required && error.to_string().contains("required section \"flux\" (kind 777)"),
+                "{error}"
+            ),
         }
     }
 }

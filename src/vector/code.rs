@@ -221,7 +221,9 @@ fn best_clip(sizes: &[f32], levels: f64) -> f32 {
     };
     [1.0, 0.99999, 0.9999, 0.9995, 0.999, 0.995]
         .into_iter()
-        .filter_map(|quantile: f64| sizes.get(((sizes.len() as f64 * quantile) as usize).min(sizes.len().max(1) - 1)))
+        .filter_map(|quantile: f64| {
+            sizes.get(((sizes.len() as f64 * quantile) as usize).min(sizes.len().max(1) - 1))
+        })
         .copied()
         .filter(|&clip| clip > 0.0)
         .min_by(|&a, &b| error(a).total_cmp(&error(b)))

@@ -94,9 +94,7 @@ impl Element {
     /// Appends the numbers of a stored row to `out`. `row` holds whole elements.
     pub fn decode(self, row: &[u8], out: &mut Vec<f32>) {
         match self {
-            Element::F32 => {
-                out.extend(row.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)))
-            }
+            Element::F32 => out.extend(row.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
             Element::F16 => {
                 out.extend(row.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()))
             }

@@ -45,7 +45,10 @@ struct Avx2<S> {
 }
 
 pub(super) fn kernel(
-    operation: Operation, query: Element, row: Element, dimension: usize,
+    operation: Operation,
+    query: Element,
+    row: Element,
+    dimension: usize,
 ) -> Option<Box<dyn Kernel>> {
     let can = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
@@ -94,7 +97,14 @@ impl<S: Step> Kernel for Avx2<S> {
         // SAFETY: the query and every row named hold `dimension` elements (asserted), `out` has room for a value an
         // id; the features were detected in `kernel`. All of `out`'s first ids.len() values are written.
         unsafe {
-            many::<S>(query.as_ptr(), rows.bytes.as_ptr(), rows.stride, ids, out.as_mut_ptr(), self.dimension);
+            many::<S>(
+                query.as_ptr(),
+                rows.bytes.as_ptr(),
+                rows.stride,
+                ids,
+                out.as_mut_ptr(),
+                self.dimension,
+            );
             out.set_len(ids.len());
         }
     }
@@ -162,7 +172,12 @@ unsafe fn four<S: Step>(query: *const u8, rows: [*const u8; 4], dimension: usize
 /// As [`Step`]; every id names a row of `dimension` elements, and `out` has room for a value an id.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn many<S: Step>(
-    query: *const u8, base: *const u8, stride: usize, ids: &[u32], out: *mut f32, dimension: usize,
+    query: *const u8,
+    base: *const u8,
+    stride: usize,
+    ids: &[u32],
+    out: *mut f32,
+    dimension: usize,
 ) {
     // SAFETY: as the caller promises; prefetches may name any address.
     unsafe {

@@ -93,7 +93,11 @@ pub fn select(operation: Operation, query: Element, row: Element, dimension: usi
 
 /// The kernel of one backend, if it has these types and the processor can run it.
 pub fn with_backend(
-    backend: Backend, operation: Operation, query: Element, row: Element, dimension: usize,
+    backend: Backend,
+    operation: Operation,
+    query: Element,
+    row: Element,
+    dimension: usize,
 ) -> Option<Box<dyn Kernel>> {
     match backend {
         Backend::Scalar => Some(scalar::kernel(operation, query, row, dimension)),

@@ -12,7 +12,12 @@ struct Scalar {
     dimension: usize,
 }
 
-pub(super) fn kernel(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
+pub(super) fn kernel(
+    operation: Operation,
+    query: Element,
+    row: Element,
+    dimension: usize,
+) -> Box<dyn Kernel> {
     Box::new(Scalar { operation, query, row, dimension })
 }
 

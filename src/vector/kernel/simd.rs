@@ -13,7 +13,10 @@ struct Simsimd<T: 'static> {
 }
 
 pub(super) fn kernel(
-    operation: Operation, query: Element, row: Element, dimension: usize,
+    operation: Operation,
+    query: Element,
+    row: Element,
+    dimension: usize,
 ) -> Option<Box<dyn Kernel>> {
     match (query, row) {
         (Element::F32, Element::F32) => boxed::<f32>(operation, dimension),

@@ -44,7 +44,8 @@ fn row(kind: Element, dimension: usize, shift: usize, seed: &mut u64) -> Vec<u8>
 fn close(kind: (Element, Element), dimension: usize, got: f32, want: f32) -> bool {
     let integers = kind.0 != Element::F32;
     let slack = if integers { 0.0 } else { 1e-6 * dimension as f32 * 255.0f32.powi(2) };
-    let slack = if kind.1 == Element::F32 || kind.1 == Element::F16 { 1e-5 * dimension as f32 } else { slack };
+    let slack =
+        if kind.1 == Element::F32 || kind.1 == Element::F16 { 1e-5 * dimension as f32 } else { slack };
     (got - want).abs() <= if integers { want.abs() * 1e-7 } else { slack }
 }
 
