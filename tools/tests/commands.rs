@@ -278,3 +278,23 @@ fn a_published_collection_answers_as_its_file_does() {
     let again = shortlist(args).json();
     assert_eq!(report["out"]["uuid"], again["out"]["uuid"]);
 }
+
+#[test]
+fn a_build_that_finds_too_little_is_not_written() {
+    let shop = Shop::new();
+    let vectors = shop.npy("vectors.npy", &vectors(2000, 64));
+    let weak = ["--m", "2", "--ef-construction", "1", "--min-recall", "1"];
+    shop.build(&vectors, None, &weak).failure(&["publish gate", "recall@100", "--min-recall 1", "nothing was written"]);
+    assert!(!shop.path("shop.slx").exists());
+}
+
+#[test]
+fn the_demo_shows_names_and_sections_and_ends() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let ran = program().current_dir(root).args(["demo", "--exit"]).output().expect("the program starts");
+    let text = String::from_utf8(ran.stdout).expect("UTF-8");
+    assert!(ran.status.success(), "{text}{}", String::from_utf8_lossy(&ran.stderr));
+    for part in ["6,000 items", "recall@100", "pptp-linux", "perl", "plan"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
