@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
+use super::verify::Verification;
 use super::{CollectionName, Manifest};
 use crate::arena::Mode;
 use crate::index::{Index, IndexError};
@@ -73,6 +74,7 @@ pub struct Collection {
     name: CollectionName,
     manifest: Manifest,
     index: Index,
+    pub(super) verification: Verification,
 }
 
 impl Collection {
@@ -196,7 +198,8 @@ fn open_collection(
         return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
     }
     let index = Index::open(&path, mode)?;
-    Ok(Some(Arc::new(Collection { name: name.clone(), manifest, index })))
+    let verification = Verification::default();
+    Ok(Some(Arc::new(Collection { name: name.clone(), manifest, index, verification })))
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.

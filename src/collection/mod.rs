@@ -4,6 +4,8 @@
 //! new one is published by [`publish`]. [`search`] is the whole of one request, without HTTP:
 //! `query -> filter -> candidates -> rank -> answer`, one function a step.
 //!
+//! While serving, [`Collection::verify_slowly`] reads every block; damage fails that collection's searches by name.
+//!
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
 //! whoever holds an `Arc<Collection>` keeps its index while others move on to the next.
 
@@ -15,6 +17,7 @@ mod publish;
 mod query;
 mod request;
 mod search;
+mod verify;
 
 pub use answer::{Hit, Plan, SearchAnswer};
 pub use catalogue::{Catalogue, CatalogueError, Collection, Reload};

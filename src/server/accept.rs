@@ -75,13 +75,16 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     check_address(&config, listener.local_addr().map_err(ServerError::Address)?)?;
     let state = AppState::new(config, Arc::clone(&catalogue))?;
-    let reloading = tokio::spawn(reload(catalogue, state.config.reload_every));
+    let reloading = tokio::spawn(reload(Arc::clone(&catalogue), state.config.reload_every));
+    let verifying = verify(&state, catalogue)?;
     let connections = GracefulShutdown::new();
 
     accept(&state, &listener, &connections, shutdown).await;
 
     state.stop();
     reloading.abort();
+    // It looks at the stop after every block; a thread that panicked has nothing left to do.
+    let _ = tokio::task::spawn_blocking(move || verifying.join()).await;
     drop(listener);
     let limit = state.config.shutdown_timeout;
     if tokio::time::timeout(limit, connections.shutdown()).await.is_err() {
@@ -197,6 +200,33 @@ where
         self.began.store(true, Ordering::Release);
         self.router.call(request)
     }
+}
+
+/// Starts the thread that slowly verifies whatever is served.
+fn verify(
+    state: &Arc<AppState>,
+    catalogue: Arc<Catalogue>,
+) -> Result<std::thread::JoinHandle<()>, ServerError> {
+    let state = Arc::clone(state);
+    let rounds = move || {
+        while !state.is_stopping() {
+            for collection in catalogue.all() {
+                let new = !collection.is_verified();
+                collection.verify_slowly(state.config.verify_bytes_per_second, &|| state.is_stopping());
+                match collection.damage() {
+                    Some(damage) if new => {
+                        tracing::error!(collection = %collection.name(), damage, "the index file is damaged; searches of it fail");
+                    }
+                    None if new && collection.is_verified() => {
+                        tracing::info!(collection = %collection.name(), "every block of the index file is verified");
+                    }
+                    _ => {}
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    std::thread::Builder::new().name("verify".into()).spawn(rounds).map_err(ServerError::Threads)
 }
 
 /// Takes up what is published, every so often. A failure that stays is told once.

@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub threads: usize,
     /// How often to look for newly published indexes.
     pub reload_every: Duration,
+    /// How fast the files that are served are read to verify them in the background.
+    pub verify_bytes_per_second: u64,
     /// How long running requests may take to finish when the server stops.
     pub shutdown_timeout: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             reload_every: Duration::from_secs(2),
+            verify_bytes_per_second: 32 << 20,
             shutdown_timeout: Duration::from_secs(30),
         }
     }

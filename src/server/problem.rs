@@ -36,12 +36,13 @@ pub enum Kind {
     Overloaded,
     Timeout,
     Behind,
+    Damaged,
     ShuttingDown,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -65,6 +66,7 @@ impl Kind {
         Kind::Overloaded,
         Kind::Timeout,
         Kind::Behind,
+        Kind::Damaged,
         Kind::ShuttingDown,
     ];
 
@@ -125,6 +127,9 @@ impl Kind {
             }
             Kind::Timeout => ("/problems/timeout", S::SERVICE_UNAVAILABLE, "The request took too long"),
             Kind::Behind => ("/problems/behind", S::SERVICE_UNAVAILABLE, "The index is not that far yet"),
+            Kind::Damaged => {
+                ("/problems/damaged", S::SERVICE_UNAVAILABLE, "The collection's index file is damaged")
+            }
             Kind::ShuttingDown => {
                 ("/problems/shutting-down", S::SERVICE_UNAVAILABLE, "The server is stopping")
             }

@@ -34,7 +34,10 @@ impl AppState {
         match name.parse::<CollectionName>() {
             Err(error) => unknown(error.to_string()),
             Ok(name) => match self.catalogue.get(name.as_str()) {
-                Some(collection) => Ok(collection),
+                Some(collection) => match collection.damage() {
+                    None => Ok(collection),
+                    Some(damage) => Err(Problem::new(Kind::Damaged, damage)),
+                },
                 None => unknown(format!("there is no collection {:?}", name.as_str())),
             },
         }

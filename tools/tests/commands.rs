@@ -284,7 +284,12 @@ fn a_build_that_finds_too_little_is_not_written() {
     let shop = Shop::new();
     let vectors = shop.npy("vectors.npy", &vectors(2000, 64));
     let weak = ["--m", "2", "--ef-construction", "1", "--min-recall", "1"];
-    shop.build(&vectors, None, &weak).failure(&["publish gate", "recall@100", "--min-recall 1", "nothing was written"]);
+    shop.build(&vectors, None, &weak).failure(&[
+        "publish gate",
+        "recall@100",
+        "--min-recall 1",
+        "nothing was written",
+    ]);
     assert!(!shop.path("shop.slx").exists());
 }
 

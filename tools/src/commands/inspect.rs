@@ -69,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn verify(path: &Path, show: Report) -> Result<Index> {
+    let path = &super::index_file(path)?;
     let blocks = std::fs::metadata(path).map_or(0, |metadata| metadata.len() / shortlist::file::BLOCK);
     let progress = Progress::new(show, "verify blocks", blocks);
     let index = Index::verify(path, &|done, _| progress.set(done))?;

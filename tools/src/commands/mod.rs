@@ -7,11 +7,12 @@ pub mod inspect;
 pub mod query;
 pub mod serve;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use shortlist::arena::Mode;
+use shortlist::collection::Manifest;
 use shortlist::index::Index;
 
 use crate::input::{VectorOptions, VectorSource};
@@ -34,20 +35,20 @@ impl From<Holding> for Mode {
     }
 }
 
-/// Opens an index file; the error names it.
+/// Opens an index file, or the one a published collection names; the error names it.
 pub fn open_index(path: &Path, holding: Holding) -> Result<Index> {
-    if path.is_dir() {
-        bail!("{}: is a directory; give an index file, for example {}", path.display(), example_file(path));
-    }
-    Ok(Index::open(path, holding.into())?)
+    Ok(Index::open(&index_file(path)?, holding.into())?)
 }
 
-/// A directory's published index, if it has one, else what a path could look like.
-fn example_file(directory: &Path) -> String {
-    let manifest = std::fs::read(directory.join("manifest.json")).ok();
-    let manifest = manifest.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let file = manifest.as_ref().and_then(|manifest| manifest["file"].as_str()).unwrap_or("NAME.slx");
-    directory.join(file).display().to_string()
+/// The file itself, or the one that a published collection's directory names.
+pub fn index_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    match Manifest::read(path)? {
+        Some(manifest) => Ok(path.join(manifest.file)),
+        None => bail!("{}: is a directory without a published index; give an index file", path.display()),
+    }
 }
 
 /// Reads a JSON document given as text or as `@FILE`; `what` names it in errors.
