@@ -89,7 +89,7 @@ fn search(index: &Index, vector: &[f32]) {
 fn serve(directory: &str, port: u16) -> Child {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/shortlist");
     let listen = format!("127.0.0.1:{port}");
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(["serve", "--data", directory, "--listen", &listen])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -101,6 +101,8 @@ fn serve(directory: &str, port: u16) -> Child {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
     panic!("the server did not listen on {listen} within 10 s");
 }
 

@@ -21,7 +21,7 @@ impl AtomicArray {
     /// The elements that fill a region's bytes in use.
     pub fn from_region(region: Region) -> Result<Self, ArenaError> {
         let length = region.len();
-        if length % 4 != 0 {
+        if !length.is_multiple_of(4) {
             return Err(ArenaError::Ragged { length, element: 4 });
         }
         Ok(AtomicArray { region })

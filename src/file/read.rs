@@ -157,7 +157,7 @@ fn read(file: &File, offset: u64, length: usize) -> Result<Vec<u8>, FileError> {
 fn read_table(file: &File, header: &Header, footer: u64) -> Result<Vec<Section>, FileError> {
     let offset = header.table_offset;
     let length = (header.table_entries as usize * ENTRY_LEN).next_multiple_of(BLOCK as usize);
-    if offset % BLOCK != 0 || offset < BLOCK || offset.checked_add(length as u64) != Some(footer) {
+    if !offset.is_multiple_of(BLOCK) || offset < BLOCK || offset.checked_add(length as u64) != Some(footer) {
         return Err(FileError::damaged(
             0,
             format!("a section table at {offset} of {length} bytes does not end at {footer}"),

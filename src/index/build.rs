@@ -224,7 +224,7 @@ impl IndexBuilder {
     /// where length does not matter, a vector that is not is stretched so that its largest number is 127.
     pub fn push_rows(&mut self, element: Element, bytes: &[u8]) -> Result<(), BuildError> {
         let row_len = self.options.schema.dimension * element.size();
-        if bytes.len() % row_len != 0 {
+        if !bytes.len().is_multiple_of(row_len) {
             return Err(BuildError::Ragged { bytes: bytes.len(), row: row_len });
         }
         if self.node_of_row.len() + bytes.len() / row_len > self.options.rows {

@@ -35,7 +35,7 @@ pub struct Hnsw {
 
 impl Default for Hnsw {
     fn default() -> Self {
-        Hnsw { m: 16, ef_construction: 200 }
+        Hnsw { m: 20, ef_construction: 200 }
     }
 }
 

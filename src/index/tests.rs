@@ -315,14 +315,14 @@ fn exercise(index: &Index) {
 /// SHORTLIST_EVERY_BYTE=1 (minutes), else every byte in use and a sample of the padding.
 #[test]
 fn every_flipped_byte_is_reported_by_verify_and_harmless_without() {
-    let (_directory, path, mut bytes) = small();
+    let (_directory, path, bytes) = small();
     let every = std::env::var_os("SHORTLIST_EVERY_BYTE").is_some();
     let file = crate::file::IndexFile::open(&path).expect("open");
     let used: Vec<(u64, u64)> =
         file.sections().iter().map(|section| (section.offset, section.offset + section.length)).collect();
     let end = bytes.len();
     let mut flipped = 0;
-    for at in 0..end {
+    for (at, &byte) in bytes.iter().enumerate() {
         let in_use = used.iter().any(|&(from, to)| (from..to).contains(&(at as u64)));
         let edge = at < 4096 || at >= end - 4096 - 96 * 40;
         let sample = if in_use {
@@ -336,15 +336,12 @@ fn every_flipped_byte_is_reported_by_verify_and_harmless_without() {
             continue;
         }
         flipped += 1;
-        let mask = 1 << (at % 8);
-        bytes[at] ^= mask;
-        write_at(&path, at, bytes[at]);
+        write_at(&path, at, byte ^ (1 << (at % 8)));
         assert!(Index::verify(&path, &|_, _| ()).is_err(), "byte {at} flipped: verify did not notice");
         if let Ok(index) = Index::open(&path, Mode::Mapped) {
             exercise(&index);
         }
-        bytes[at] ^= mask;
-        write_at(&path, at, bytes[at]);
+        write_at(&path, at, byte);
     }
     assert!(flipped > 1000);
     Index::verify(&path, &|_, _| ()).expect("whole again");

@@ -1,3 +1,5 @@
+//! Columns against a plain model: every type, missing values, and sections that are damaged.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

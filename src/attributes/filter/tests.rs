@@ -1,3 +1,5 @@
+//! The filter language: tables of what each test means, of errors, and the oracle's verdict on random filters.
+
 use serde_json::json;
 
 use super::*;

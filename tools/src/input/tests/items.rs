@@ -1,3 +1,5 @@
+//! Items of every format: what they hold, and the error of each bad one.
+
 use std::io::Write;
 use std::path::Path;
 

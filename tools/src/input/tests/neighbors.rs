@@ -1,3 +1,5 @@
+//! Ground truth of every format: round trips and truncations.
+
 use std::path::Path;
 
 use super::super::neighbors::{write_neighbors_ibin, write_neighbors_npy};

@@ -1,3 +1,5 @@
+//! Vectors of every format: round trips, truncations, hostile headers.
+
 use std::path::Path;
 
 use arrow::array::types::{Float16Type, Float32Type, Float64Type, Int8Type, Int64Type};
