@@ -30,11 +30,11 @@ impl AtomicArray {
     /// All elements.
     #[inline]
     pub fn as_slice(&self) -> &[AtomicU32] {
-        let bytes = self.region.bytes();
-        // SAFETY: the region's bytes are mapped readable and writable, aligned (regions start at page boundaries)
-        // and a multiple of 4 long; no plain reference to them is handed out while self is shared (`into_bytes`
-        // and `bytes` take self exclusively), so all shared access is atomic.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / 4) }
+        // SAFETY: the region's bytes in use are mapped readable and writable, aligned (regions start at page
+        // boundaries) and a multiple of 4 long. The pointer is the mapping's own, not one of a shared slice, and no
+        // plain reference to the bytes is handed out while self is shared (`bytes` takes self exclusively), so all
+        // shared access is atomic.
+        unsafe { std::slice::from_raw_parts(self.region.as_ptr().cast(), self.region.len() / 4) }
     }
 
     /// The elements as bytes, in the machine's (little-endian) order, while nobody shares them.

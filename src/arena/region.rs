@@ -87,6 +87,10 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Reserves addresses for `capacity` bytes; memory comes, zeroed, with the first touch of each page.
     pub fn reserve(capacity: usize) -> Result<Region, ArenaError> {
+        if capacity > isize::MAX as usize - 2 * HUGE_PAGE {
+            let source = std::io::Error::other("more than a process can address");
+            return Err(ArenaError::Reserve { bytes: capacity, source });
+        }
         let capacity = capacity.max(1).next_multiple_of(ALIGNMENT);
         let huge = capacity >= HUGE_PAGE;
         let mapping_len = if huge { capacity + HUGE_PAGE } else { capacity };
@@ -177,6 +181,11 @@ impl Region {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and &mut self excludes every other reference.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+
+    /// Where the bytes in use begin, for arrays whose elements are shared as atomics.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.base.as_ptr()
     }
 
     /// Bytes in use.

@@ -1,10 +1,10 @@
 //! Recall that is fair to ties; the module's head says how.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::index::{Candidate, Index, Query};
 
-/// How much worse than the exact k-th similarity an item may be and still count, as a share of that similarity.
+/// How far from the exact k-th similarity an item may be and still tie with it, as a share of that similarity.
 pub const TOLERANCE: f32 = 1e-6;
 
 /// The share of `truth` (the exact nearest, all of which count) that `found` has.
@@ -13,20 +13,23 @@ pub fn recall(index: &Index, query: &Query, found: &[Candidate], truth: &[Candid
     share(found.iter().map(again), truth.iter().map(again))
 }
 
-/// Both sides as items and similarities.
+/// Both sides as items and similarities. An item counts when it is among the exact ones or ties with the last of them:
+/// so a truth that belongs to other data finds nothing, rather than setting a low bar.
 fn share(found: impl Iterator<Item = (u32, f32)>, truth: impl Iterator<Item = (u32, f32)>) -> f64 {
-    let (mut least, mut wanted) = (f32::INFINITY, 0_usize);
-    for (_, similarity) in truth {
-        least = least.min(similarity);
-        wanted += 1;
-    }
-    if wanted == 0 {
+    let truth: HashMap<u32, f32> = truth.collect();
+    if truth.is_empty() {
         return 1.0;
     }
-    let least = least - least.abs() * TOLERANCE;
-    let mut seen = HashSet::with_capacity(wanted);
-    let right = found.filter(|&(item, similarity)| similarity >= least && seen.insert(item)).count();
-    right.min(wanted) as f64 / wanted as f64
+    let least = truth.values().copied().fold(f32::INFINITY, f32::min);
+    let slack = least.abs() * TOLERANCE;
+    let mut seen = HashSet::with_capacity(truth.len());
+    let right = found
+        .filter(|&(item, similarity)| {
+            !similarity.is_nan() && (truth.contains_key(&item) || (similarity - least).abs() <= slack)
+        })
+        .filter(|&(item, _)| seen.insert(item))
+        .count();
+    right.min(truth.len()) as f64 / truth.len() as f64
 }
 
 #[cfg(test)]
@@ -53,6 +56,11 @@ mod tests {
         assert_eq!(of(&[(1, -1.0), (2, -4.0), (3, -4.0)], &truth), 1.0);
         assert_eq!(of(&[(1, -1.0), (3, -4.000_001)], &truth), 1.0);
         assert_eq!(of(&[(1, -1.0), (3, -4.001)], &truth), 0.5);
+    }
+
+    #[test]
+    fn a_truth_of_other_data_finds_nothing() {
+        assert_eq!(of(&[(1, 0.9), (2, 0.8)], &[(7, 0.1), (8, -0.2)]), 0.0);
     }
 
     #[test]

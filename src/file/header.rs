@@ -221,8 +221,11 @@ impl RawHeader {
                 format!("{} sections, at most {MAX_SECTIONS}", self.table_entries),
             ));
         }
-        let embedding = self.embedding.get(..self.embedding_len.get() as usize).unwrap_or(&[]);
-        let embedding = std::str::from_utf8(embedding).unwrap_or_default().to_owned();
+        let embedding = self.embedding.get(..self.embedding_len.get() as usize);
+        let Some(embedding) = embedding.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
+            return Err(FileError::damaged(280, "the embedding's name is too long or not UTF-8"));
+        };
+        let embedding = embedding.to_owned();
         let facts = Facts {
             file: self.file,
             collection: self.collection,

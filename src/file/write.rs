@@ -146,14 +146,15 @@ impl<W: Write + Seek> FileWriter<W> {
     }
 }
 
-/// Makes or replaces the file at `path` in one step: written beside it as `<name>.tmp`, synced, renamed, the directory
+/// Makes or replaces the file at `path` in one step: written beside it as `<name>.<uuid>.tmp`, synced, renamed, the directory
 /// synced. On an error the temporary file is removed and what was at `path` stays.
 pub fn write_atomically<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
 ) -> Result<T, FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
+    // A name of its own, so that two writers of one path do not mix.
+    name.push(format!(".{}.tmp", uuid::Uuid::new_v4()));
     let temporary = path.with_file_name(name);
     let result = write_and_sync(&temporary, write).and_then(|value| {
         std::fs::rename(&temporary, path)
@@ -161,7 +162,7 @@ pub fn write_atomically<T>(
         Ok(value)
     });
     if result.is_err() {
-        // The first error is what the caller needs to know; a leftover is cleaned at the next attempt.
+        // The first error is what the caller needs to know.
         let _ = std::fs::remove_file(&temporary);
     }
     let value = result?;
@@ -174,7 +175,11 @@ fn write_and_sync<T>(
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T, FileError>,
 ) -> Result<T, FileError> {
     let name = temporary.display();
-    let file = File::create(temporary).map_err(FileError::io(format!("creating {name}")))?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(temporary)
+        .map_err(FileError::io(format!("creating {name}")))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let value = write(&mut out)?;
     out.flush().map_err(FileError::io(format!("writing {name}")))?;

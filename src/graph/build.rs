@@ -130,6 +130,7 @@ struct Work {
     scratch: Scratch,
     candidates: Vec<(f32, u32)>,
     selected: Vec<(f32, u32)>,
+    back: Vec<(u8, u32)>,
     row: Vec<u32>,
     row_candidates: Vec<(f32, u32)>,
     row_selected: Vec<(f32, u32)>,
@@ -177,11 +178,15 @@ impl Builder<'_> {
             for &(_, other) in &selected {
                 self.link(node, other, level, work);
             }
-            for &(_, other) in &selected {
-                self.link(other, node, level, work);
-            }
+            work.back.extend(selected.iter().map(|&(_, other)| (level, other)));
             work.selected = selected;
         }
+        // Others learn of the node only now, from the bottom up: whoever descends onto it finds its rows filled.
+        let mut back = std::mem::take(&mut work.back);
+        for (level, other) in back.drain(..).rev() {
+            self.link(other, node, level, work);
+        }
+        work.back = back;
     }
 
     /// Inner product only: fills free places of every row with the nodes of largest product with it.

@@ -7,7 +7,7 @@ use crate::arena::{Array, AtomicArray};
 /// Ends a row that is not full; no node has this number.
 pub const NONE: u32 = u32::MAX;
 
-/// Levels above this are not drawn: 16 levels of m = 2 hold all nodes there can be.
+/// Levels above this are not drawn: 30 levels of m = 2 hold all nodes there can be.
 pub(super) const MAX_LEVEL: u8 = 30;
 
 /// The graph's arrays do not belong together.

@@ -29,7 +29,7 @@ mod tests;
 pub use build::{BuildParams, build};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
-pub use search::{Scratch, WalkStats};
+pub use search::{Allowed, Scratch, WalkStats};
 
 /// Nodes are numbered below this; the top bit of a u32 stays free.
 pub const MAX_NODES: usize = 1 << 31;

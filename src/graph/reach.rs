@@ -7,6 +7,9 @@ use super::links::{Graph, NONE};
 use super::search::Scratch;
 use crate::vector::Codes;
 
+/// Widest search for a place to link a node that cannot be reached.
+const MAX_REPAIR_EF: usize = 10_000;
+
 /// What a search for unreachable nodes found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reach {
@@ -96,7 +99,14 @@ pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
         for &node in &lost {
             // An earlier repair may have led here already.
             if !seen[node as usize]
-                && attach(graph, codes, node, ef << report.rounds, &mut incoming, &mut scratch)
+                && attach(
+                    graph,
+                    codes,
+                    node,
+                    (ef << report.rounds).min(MAX_REPAIR_EF),
+                    &mut incoming,
+                    &mut scratch,
+                )
             {
                 spread(graph, node, &mut seen);
             }

@@ -20,6 +20,14 @@ pub struct WalkStats {
     pub expanded: usize,
 }
 
+/// Which nodes a filtered search may find.
+pub struct Allowed<'a> {
+    /// Whether a node may be found.
+    pub passes: &'a dyn Fn(u32) -> bool,
+    /// The walk ends once it has visited more nodes than this: the caller has a cheaper way by then.
+    pub give_up: usize,
+}
+
 /// Memory of one search at a time, reused.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -41,7 +49,7 @@ impl Graph {
         codes: &Codes,
         query: &[u8],
         ef: usize,
-        allowed: Option<&dyn Fn(u32) -> bool>,
+        allowed: Option<&Allowed<'_>>,
         scratch: &mut Scratch,
         found: &mut Vec<(f32, u32)>,
     ) -> WalkStats {
@@ -51,10 +59,14 @@ impl Graph {
             return scratch.stats;
         }
         let entry = self.entry();
-        let start = self.descend(codes, query, entry, self.level(entry), 0, scratch);
+        let nearest = self.descend(codes, query, entry, self.level(entry), 0, scratch);
+        // The entry point is a start too: all nodes can be reached from there, by construction and repair, while the
+        // links of a tight group where the descent ends may all stay inside it.
+        codes.distances(query, &[entry], &mut scratch.distances);
+        let starts = [nearest, (scratch.distances[0], entry)];
         match allowed {
-            None => self.walk(codes, query, &[start], ef, 0, scratch),
-            Some(allowed) => self.walk_filtered(codes, query, start, ef, allowed, scratch),
+            None => self.walk(codes, query, &starts, ef, 0, scratch),
+            Some(allowed) => self.walk_filtered(codes, query, &starts, ef, allowed, scratch),
         }
         found.extend(scratch.pool.iter());
         scratch.stats
@@ -129,22 +141,25 @@ impl Graph {
         &self,
         codes: &Codes,
         query: &[u8],
-        start: (f32, u32),
+        starts: &[(f32, u32)],
         ef: usize,
-        allowed: &dyn Fn(u32) -> bool,
+        allowed: &Allowed<'_>,
         scratch: &mut Scratch,
     ) {
         scratch.pool.reset(ef);
         scratch.visited.reset(self.nodes());
         scratch.frontier.clear();
-        scratch.visited.insert(start.1);
         let key = |distance: f32, node: u32| Reverse((ordered(distance), node));
-        scratch.frontier.push(key(start.0, start.1));
-        if allowed(start.1) {
-            scratch.pool.offer(start.0, start.1);
+        for &(distance, node) in starts {
+            if scratch.visited.insert(node) {
+                scratch.frontier.push(key(distance, node));
+                if (allowed.passes)(node) {
+                    scratch.pool.offer(distance, node);
+                }
+            }
         }
         while let Some(Reverse((bits, node))) = scratch.frontier.pop() {
-            if scratch.pool.rejects(unordered(bits)) {
+            if scratch.pool.rejects(unordered(bits)) || scratch.stats.visited > allowed.give_up {
                 break;
             }
             self.gather(node, 0, &mut scratch.visited, &mut scratch.batch);
@@ -154,7 +169,7 @@ impl Graph {
             for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
                 if !scratch.pool.rejects(distance) {
                     scratch.frontier.push(key(distance, node));
-                    if allowed(node) {
+                    if (allowed.passes)(node) {
                         scratch.pool.offer(distance, node);
                     }
                 }

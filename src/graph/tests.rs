@@ -60,7 +60,8 @@ fn recall(
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     for query in queries {
         let exact = brute_force(codes, query, 10, |id| allowed.is_none_or(|allowed| allowed(id)));
-        graph.search(codes, query, ef, allowed, &mut scratch, &mut found);
+        let filter = allowed.map(|passes| Allowed { passes, give_up: usize::MAX });
+        graph.search(codes, query, ef, filter.as_ref(), &mut scratch, &mut found);
         assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "sorted and unique");
         assert!(found.iter().all(|&(_, id)| allowed.is_none_or(|allowed| allowed(id))));
         let worst = exact.last().map_or(f32::NEG_INFINITY, |last| last.0);
@@ -192,4 +193,24 @@ fn built_parts(codes: &Codes) -> Graph {
         upper: AtomicArray::filled(NONE, 0, 0).expect("memory"),
     })
     .expect("lengths agree")
+}
+
+#[test]
+fn a_group_whose_links_all_stay_inside_does_not_trap_a_search() {
+    let codes = codes(Metric::L2, &vectors(400, 6, 12));
+    let graph = built(&codes, 1);
+    // Every node near node 7 keeps only its links to others of the group; the group stays reachable from outside.
+    let mut near = brute_force(&codes, codes.row(7), 60, |_| true);
+    near.retain(|&(_, node)| node != graph.entry());
+    let group: Vec<u32> = near.iter().map(|&(_, node)| node).collect();
+    for &node in &group {
+        let inside: Vec<u32> = graph.neighbours(node, 0).filter(|id| group.contains(id)).collect();
+        let ids = inside.into_iter().chain(std::iter::repeat(NONE));
+        for (link, id) in graph.row(node, 0).iter().zip(ids) {
+            link.store(id, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let mut found = Vec::new();
+    graph.search(&codes, codes.row(7), 200, None, &mut Scratch::default(), &mut found);
+    assert_eq!(found.len(), 200, "all that was asked for, not just the group");
 }

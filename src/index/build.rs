@@ -377,7 +377,9 @@ impl IndexBuilder {
         let nodes = self.norms.len();
         let bound = self.norms.iter().copied().fold(0.0, f32::max);
         let (mut sample, mut numbers) = (Vec::new(), Vec::new());
-        for node in (0..nodes).step_by(nodes.div_ceil(TRAINING_SAMPLE).max(1)) {
+        let kind = CodeKind::choose(schema.metric, schema.element);
+        let trained = matches!(kind, CodeKind::UnitI8 | CodeKind::AffineU8);
+        for node in (0..nodes).step_by(nodes.div_ceil(TRAINING_SAMPLE).max(1)).filter(|_| trained) {
             self.numbers(node, &mut numbers);
             sample.extend_from_slice(&numbers);
         }
@@ -555,7 +557,9 @@ fn element_code(part: ColumnPart, kind: Option<AttributeType>) -> ElementCode {
 /// What is wrong with an input vector, in words that do not speak of a query.
 fn plain(error: QueryError) -> String {
     match error {
-        QueryError::Zero => "a zero vector has no direction, which metric cosine needs".into(),
+        QueryError::Zero => {
+            "a zero vector (or one shorter than 1e-18) has no direction, which metric cosine needs".into()
+        }
         other => other.to_string(),
     }
 }

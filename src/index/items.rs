@@ -119,9 +119,12 @@ impl Items {
         if hung != self.len() {
             return Err(format!("{hung} items hang on nodes, {} there are", self.len()));
         }
-        match self.flags.iter().position(|flags| flags & !7 != 0) {
+        match self.flags.iter().position(|flags| flags & !7 != 0 || flags & LIVE == 0) {
             None => Ok(()),
-            Some(item) => Err(format!("item {item} has unknown flags {:#x}", self.flags[item])),
+            Some(item) => Err(format!(
+                "item {item} has unknown flags, or is not live, which this version does not write: {:#x}",
+                self.flags[item]
+            )),
         }
     }
 }

@@ -95,10 +95,19 @@ impl Index {
         for node in 0..self.nodes() {
             vector.clear();
             self.schema.element.decode(self.vectors().row(node), &mut vector);
-            super::query::check(&vector, self.schema.dimension, self.schema.metric)
+            let norm = super::query::check(&vector, self.schema.dimension, self.schema.metric)
                 .map_err(|error| format!("vector of node {node}: {error}"))?;
+            if self.schema.metric == Metric::Cosine {
+                let product = norm * f64::from(self.inverse_norms[node as usize]);
+                if !(0.999..1.001).contains(&product) {
+                    return Err(format!("node {node}: inverse norm times norm is {product}").into());
+                }
+            }
         }
-        Ok(())
+        match crate::graph::reach(&self.graph).as_slice() {
+            [] => Ok(()),
+            [first, ..] => Err(format!("graph: node {first} cannot be reached from the entry point").into()),
+        }
     }
 }
 
@@ -229,6 +238,10 @@ impl Sections<'_> {
         let bytes = self.file.bytes(section)?;
         let word = |at: usize| bytes.get(at..at + 4).map_or([0; 4], |b| [b[0], b[1], b[2], b[3]]);
         let number = |at: usize| f32::from_le_bytes(word(at));
+        let version = u32::from_le_bytes(word(4));
+        if version != 1 {
+            return Err(format!("codes of version {version}, this program knows 1").into());
+        }
         let kind = CodeKind::ALL.get(u32::from_le_bytes(word(0)) as usize).copied();
         let want = CodeKind::choose(schema.metric, schema.element);
         if kind != Some(want) {

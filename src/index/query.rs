@@ -22,8 +22,8 @@ pub enum QueryError {
         /// What was given.
         value: f32,
     },
-    /// Zero under cosine.
-    #[error("a zero vector has no direction: the metric is cosine")]
+    /// Zero, or so short that it might as well be, under cosine.
+    #[error("a zero vector (or one shorter than 1e-18) has no direction: the metric is cosine")]
     Zero,
     /// So long that its similarities would not be finite.
     #[error("the vector's length is {norm:e}, at most {limit:e} is allowed")]
@@ -48,6 +48,9 @@ pub enum QueryError {
 /// Vectors longer than this are refused: the product of two such is still a finite f32.
 pub(super) const MAX_NORM: f64 = 1e18;
 
+/// Under cosine shorter ones are refused: one over their length would not be a finite f32, or nearly so.
+pub(super) const MIN_NORM: f64 = 1e-18;
+
 /// A checked query vector, ready for searches of the index that made it.
 #[derive(Debug, Clone)]
 pub struct Query {
@@ -65,7 +68,7 @@ pub(super) fn check(vector: &[f32], dimension: usize, metric: Metric) -> Result<
         return Err(QueryError::NotFinite { position, value: vector[position] });
     }
     let norm = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
-    if norm == 0.0 && metric == Metric::Cosine {
+    if norm < MIN_NORM && metric == Metric::Cosine {
         return Err(QueryError::Zero);
     }
     if norm > MAX_NORM {

@@ -1,14 +1,16 @@
 //! Searches: choose a plan, collect the nearest nodes by code, compare the best with the query exactly, expand to items.
 //!
-//! Codes only nominate. Nominees are compared exactly in the order of their codes until no later one can be among
-//! the k nearest, judged by the largest error of a code seen in this query; so a large ef costs little here.
+//! Codes only nominate. Nominees are compared exactly in the order of their codes until a later one could be among the
+//! k nearest only if its code were wrong by twice the largest error seen in this query; so a large ef costs little here.
+//! (An estimate, not a bound: errors differ from query to query, hardly within one.)
 
 use std::collections::BinaryHeap;
 
 use super::Index;
 use super::query::{Query, QueryError};
 use crate::attributes::Bitset;
-use crate::graph::Scratch;
+use crate::graph::{Allowed, Scratch};
+use crate::vector::CodeKind;
 
 /// What to find.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +42,7 @@ pub enum PlanKind {
     Graph,
     /// Walk of the graph, passing through items that the filter rejects.
     FilteredGraph,
-    /// Comparison with every matching item, because few match.
+    /// Codes of all that match are compared, the nearest by code exactly: few match, or they lie far away.
     Scan,
     /// Comparison with every matching item, because the caller asked.
     Exact,
@@ -65,6 +67,8 @@ pub struct Found {
 
 /// Nominees are compared exactly this many at a time.
 const RERANK_BATCH: usize = 16;
+/// At least so many are compared exactly before their errors are believed.
+const RERANK_LEAST: usize = 64;
 /// Nodes are scanned this many at a time.
 const SCAN_BATCH: usize = 1024;
 /// A walk at selectivity s computes about this many distances for each of the ef / s nodes it must pass.
@@ -117,63 +121,73 @@ impl Index {
     fn search_with(&self, query: &Query, params: &SearchParams<'_>, buffers: &mut Buffers) -> Found {
         let matching = params.allowed.map_or(self.items.len(), Bitset::count);
         let ef = params.ef.max(params.k);
-        let kind = self.plan(params, matching, ef);
-        let visited = match kind {
-            PlanKind::None => {
-                buffers.nearest.clear();
-                0
-            }
-            PlanKind::Exact => self.compare_all(query, params, buffers),
-            PlanKind::Scan => {
-                let visited = self.scan(query, params.allowed, ef, buffers);
-                self.rerank(query, params.k, buffers);
-                visited
-            }
+        let allowed = params.allowed.map(|items| self.nodes_of(items));
+        let nodes = allowed.as_ref().map_or(self.graph.nodes(), Bitset::count);
+        let mut kind = self.plan(params, nodes, ef);
+        let mut visited = 0;
+        match kind {
+            PlanKind::None => buffers.nearest.clear(),
+            PlanKind::Exact => visited = self.compare_all(query, allowed.as_ref(), params.k, buffers),
+            PlanKind::Scan => visited = self.scan(query, allowed.as_ref(), ef, buffers),
             PlanKind::Graph | PlanKind::FilteredGraph => {
-                let visited = self.walk(query, params.allowed, ef, buffers);
-                self.rerank(query, params.k, buffers);
-                visited
+                visited = self.walk(query, allowed.as_ref(), ef, nodes, buffers);
+                // What matches may lie far from the query: a walk that has cost as much as a scan becomes one.
+                if allowed.is_some() && visited > nodes {
+                    kind = PlanKind::Scan;
+                    visited += self.scan(query, allowed.as_ref(), ef, buffers);
+                }
             }
-        };
+        }
+        if matches!(kind, PlanKind::Graph | PlanKind::FilteredGraph | PlanKind::Scan) {
+            self.rerank(query, params.k, buffers);
+        }
         let candidates = self.expand(params, &mut buffers.nearest);
         Found { candidates, kind, matching, ef, visited }
     }
 
-    /// The cheaper of scanning what matches and walking through what does not; see docs/architecture.md.
-    fn plan(&self, params: &SearchParams<'_>, matching: usize, ef: usize) -> PlanKind {
-        let items = self.items.len() as f64;
-        let selectivity = matching as f64 / items.max(1.0);
-        if matching == 0 {
+    /// The nodes that carry any of these items.
+    fn nodes_of(&self, items: &Bitset) -> Bitset {
+        let mut nodes = Bitset::empty(self.graph.nodes());
+        items.iter().filter_map(|item| self.items.node(item)).for_each(|node| nodes.insert(node));
+        nodes
+    }
+
+    /// The cheaper of scanning the nodes that match and walking through those that do not; docs/architecture.md.
+    fn plan(&self, params: &SearchParams<'_>, nodes: usize, ef: usize) -> PlanKind {
+        let selectivity = nodes as f64 / self.graph.nodes().max(1) as f64;
+        if nodes == 0 {
             PlanKind::None
         } else if params.exact {
             PlanKind::Exact
         } else if params.allowed.is_none() {
             PlanKind::Graph
-        } else if (matching as f64) < WALK_COST * ef as f64 / selectivity {
+        } else if (nodes as f64) < WALK_COST * ef as f64 / selectivity {
             PlanKind::Scan
         } else {
             PlanKind::FilteredGraph
         }
     }
 
-    fn walk(&self, query: &Query, allowed: Option<&Bitset>, ef: usize, buffers: &mut Buffers) -> usize {
-        let passes =
-            |node: u32| allowed.is_none_or(|allowed| self.items.on(node).any(|item| allowed.contains(item)));
-        let passes: Option<&dyn Fn(u32) -> bool> = if allowed.is_some() { Some(&passes) } else { None };
+    fn walk(
+        &self,
+        query: &Query,
+        allowed: Option<&Bitset>,
+        ef: usize,
+        give_up: usize,
+        buffers: &mut Buffers,
+    ) -> usize {
         let Buffers { walk, nominees, .. } = buffers;
-        self.graph.search(&self.codes, &query.code, ef, passes, walk, nominees).visited
+        let passes = |node: u32| allowed.is_none_or(|allowed| allowed.contains(node));
+        let filter = allowed.map(|_| Allowed { passes: &passes, give_up });
+        self.graph.search(&self.codes, &query.code, ef, filter.as_ref(), walk, nominees).visited
     }
 
-    /// The distinct nodes of the allowed items, ascending.
+    /// All nodes, or those allowed, ascending.
     fn allowed_nodes(&self, allowed: Option<&Bitset>, nodes: &mut Vec<u32>) {
         nodes.clear();
         match allowed {
             None => nodes.extend(0..self.graph.nodes() as u32),
-            Some(allowed) => {
-                nodes.extend(allowed.iter().filter_map(|item| self.items.node(item)));
-                nodes.sort_unstable();
-                nodes.dedup();
-            }
+            Some(allowed) => nodes.extend(allowed.iter()),
         }
     }
 
@@ -193,35 +207,37 @@ impl Index {
     }
 
     /// The k nearest of all allowed nodes, each compared exactly.
-    fn compare_all(&self, query: &Query, params: &SearchParams<'_>, buffers: &mut Buffers) -> usize {
+    fn compare_all(&self, query: &Query, allowed: Option<&Bitset>, k: usize, buffers: &mut Buffers) -> usize {
         let Buffers { nodes, distances, nearest, .. } = buffers;
-        self.allowed_nodes(params.allowed, nodes);
+        self.allowed_nodes(allowed, nodes);
         nearest.clear();
         for batch in nodes.chunks(SCAN_BATCH) {
             self.exact_distances(query, batch, distances);
             nearest.extend(distances.iter().copied().zip(batch.iter().copied()));
-            keep_nearest(nearest, params.k, 4 * params.k.max(SCAN_BATCH));
+            keep_nearest(nearest, k, 4 * k.max(SCAN_BATCH));
         }
-        keep_nearest(nearest, params.k, params.k);
+        keep_nearest(nearest, k, k);
         nodes.len()
     }
 
-    /// Replaces `nearest` by nominees with their exact distances: all that can be among the k nearest.
+    /// Replaces `nearest` by nominees with their exact distances: all that are likely among the k nearest.
     fn rerank(&self, query: &Query, k: usize, buffers: &mut Buffers) {
         let Buffers { nominees, nodes, distances, nearest, .. } = buffers;
         nearest.clear();
         let mut best: BinaryHeap<Ordered> = BinaryHeap::with_capacity(k + 1);
         let mut error = 0.0f32;
+        // Under inner product a code's error grows with the vector's length, so that of others says nothing.
+        let estimates = self.codes.codec().kind != CodeKind::ScaledI8;
         for batch in nominees.chunks(RERANK_BATCH) {
             let worst = best.peek().filter(|_| best.len() == k).map_or(f32::INFINITY, |worst| worst.0);
-            if batch[0].0 - error > worst {
+            if estimates && nearest.len() >= RERANK_LEAST && batch[0].0 - 2.0 * error > worst {
                 break;
             }
             nodes.clear();
             nodes.extend(batch.iter().map(|&(_, node)| node));
             self.exact_distances(query, nodes, distances);
             for (&exact, &(by_code, node)) in distances.iter().zip(batch) {
-                error = error.max(by_code - exact);
+                error = error.max((by_code - exact).abs());
                 nearest.push((exact, node));
                 best.push(Ordered(exact));
                 if best.len() > k {
@@ -231,27 +247,29 @@ impl Index {
         }
     }
 
-    /// The items of the nearest nodes: at most k, best first, equal ones by id.
-    fn expand(&self, params: &SearchParams<'_>, nearest: &mut Vec<(f32, u32)>) -> Vec<Candidate> {
-        keep_nearest(nearest, params.k, params.k);
+    /// The items of the nearest nodes: at most k, best first, equal ones by id, those cut off at the end included.
+    fn expand(&self, params: &SearchParams<'_>, nearest: &mut [(f32, u32)]) -> Vec<Candidate> {
         nearest.sort_unstable_by(by_distance);
         let mut candidates = Vec::with_capacity(params.k.min(self.items.len()));
+        let mut last = f32::NAN;
         for &(distance, node) in nearest.iter() {
-            let left = params.k - candidates.len();
-            let items = self
-                .items
-                .on(node)
-                .filter(|&item| params.allowed.is_none_or(|allowed| allowed.contains(item)));
-            candidates.extend(items.take(left).map(|item| Candidate { item, similarity: -distance + 0.0 }));
-            if candidates.len() == params.k {
+            if candidates.len() >= params.k && distance != last {
                 break;
             }
+            last = distance;
+            let passes = |item: &u32| params.allowed.is_none_or(|allowed| allowed.contains(*item));
+            let items = self.items.on(node).filter(passes);
+            candidates.extend(items.map(|item| Candidate { item, similarity: -distance + 0.0 }));
         }
-        candidates.sort_by(|a, b| {
-            b.similarity
-                .total_cmp(&a.similarity)
-                .then_with(|| self.items.id(a.item).cmp(self.items.id(b.item)))
-        });
+        let order = |a: &Candidate, b: &Candidate| {
+            let ids = || self.items.id(a.item).cmp(self.items.id(b.item));
+            b.similarity.total_cmp(&a.similarity).then_with(ids)
+        };
+        if candidates.len() > params.k {
+            candidates.select_nth_unstable_by(params.k - 1, order);
+            candidates.truncate(params.k);
+        }
+        candidates.sort_unstable_by(order);
         candidates
     }
 }

@@ -164,6 +164,9 @@ mod tests {
         drop(waiting);
         release.send(()).unwrap();
         assert!(busy.await.unwrap().unwrap());
+        while pool.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(pool.run(|_| 7).await, Ok(7));
         assert!(!RAN.load(Ordering::SeqCst), "a search that nobody waits for must not run");
     }

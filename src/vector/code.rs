@@ -7,8 +7,8 @@
 //! | affine-u8 | `l2` over f32 or f16 | round((x - offset) / scale) in 0..=255, one scale and offset for all |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //!
-//! This is scalar quantisation (SQ8). The clip of unit-i8 and affine-u8 is the one with the least squared error over
-//! a sample. Rows are zero-padded to a multiple of 32 bytes.
+//! This is scalar quantisation (SQ8). The clip is the one with the least error over a sample: squared for unit-i8,
+//! absolute for affine-u8. Rows are zero-padded to a multiple of 32 bytes.
 //!
 //! `dot`: items are compared among themselves with the extra dimension sqrt(M^2 - |x|^2), M the largest norm, which
 //! makes inner product a distance (Bachrach et al. 2014, "Speeding up the Xbox recommender system") and keeps the
@@ -133,7 +133,7 @@ impl Codec {
                 clipped
             }
             CodeKind::ScaledI8 => {
-                let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let largest = largest(vector);
                 let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
                 let norm: f32 = vector.iter().map(|value| value * value).sum();
                 let extra = (self.bound * self.bound - norm).max(0.0).sqrt();
@@ -144,15 +144,34 @@ impl Codec {
         }
     }
 
-    /// The code of a query: as an item's, without the extra dimension.
+    /// The code of a query: as an item's, without the extra dimension. Under unit-i8 it has a scale of its own, which
+    /// follows the row, so that a number larger than the items' clip does not bend the query's direction.
     pub fn encode_query(&self, vector: &[f32]) -> Vec<u8> {
         let mut row = vec![0; self.stride()];
-        self.encode(vector, &mut row);
-        if self.kind == CodeKind::ScaledI8 {
-            let (scale, _) = self.trailer(&row);
-            self.set_trailer(&mut row, scale, 0.0);
+        match self.kind {
+            CodeKind::UnitI8 => {
+                let scale = largest(vector).max(f32::MIN_POSITIVE) / 127.0;
+                encode_i8(vector, 1.0 / scale, &mut row);
+                row.extend_from_slice(&scale.to_le_bytes());
+            }
+            CodeKind::ScaledI8 => {
+                self.encode(vector, &mut row);
+                let (scale, _) = self.trailer(&row);
+                self.set_trailer(&mut row, scale, 0.0);
+            }
+            CodeKind::Raw | CodeKind::AffineU8 => {
+                self.encode(vector, &mut row);
+            }
         }
         row
+    }
+
+    /// The scale of a unit-i8 code: a query's own, or the items'.
+    fn unit_scale(&self, code: &[u8]) -> f32 {
+        match code.get(self.stride()..) {
+            Some(&[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+            _ => self.scale,
+        }
     }
 
     fn trailer(&self, row: &[u8]) -> (f32, f32) {
@@ -178,6 +197,10 @@ impl Codec {
     }
 }
 
+fn largest(vector: &[f32]) -> f32 {
+    vector.iter().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
 fn encode_i8(vector: &[f32], inverse: f32, row: &mut [u8]) -> usize {
     let mut clipped = 0;
     for (byte, &value) in row.iter_mut().zip(vector) {
@@ -196,18 +219,32 @@ fn symmetric_scale(sample: &[f32]) -> f32 {
     if clip > 0.0 { clip / 127.0 } else { 1.0 / 127.0 }
 }
 
-/// Step and offset of 256 levels with the least squared error over `sample`, clipping both tails alike.
+/// Step and offset of 256 levels with the least absolute error over `sample`: what lies in the tails is cut, each tail
+/// by itself. (Squared error would let a single far value stretch the levels over nothing.)
 fn affine_scale(sample: &[f32]) -> (f32, f32) {
+    const TAILS: [f64; 6] = [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3];
     if sample.is_empty() {
         return (1.0, 0.0);
     }
     let mut sorted = sample.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
-    let middle = sorted[0] + (sorted[sorted.len() - 1] - sorted[0]) / 2.0;
-    let mut sizes: Vec<f32> = sample.iter().map(|value| (value - middle).abs()).collect();
-    sizes.sort_unstable_by(f32::total_cmp);
-    let clip = best_clip(&sizes, 127.5);
-    if clip > 0.0 { (clip / 127.5, middle - clip) } else { (1.0, middle) }
+    let last = sorted.len() - 1;
+    let cut = |share: f64| ((sorted.len() as f64 * share) as usize).min(last / 2);
+    let error = |low: f32, high: f32| {
+        let (from, to) =
+            (sorted.partition_point(|&value| value < low), sorted.partition_point(|&value| value <= high));
+        let below: f64 = sorted[..from].iter().map(|&value| f64::from(low - value)).sum();
+        let above: f64 = sorted[to..].iter().map(|&value| f64::from(value - high)).sum();
+        (to - from) as f64 * f64::from(high - low) / 255.0 / 4.0 + below + above
+    };
+    let ends = |tails: (f64, f64)| (sorted[cut(tails.0)], sorted[last - cut(tails.1)]);
+    TAILS
+        .iter()
+        .flat_map(|&low| TAILS.iter().map(move |&high| ends((low, high))))
+        .filter(|(low, high)| high > low)
+        .map(|(low, high)| (error(low, high), (high - low) / 255.0, low))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or((1.0, sorted[last / 2]), |(_, step, low)| (step, low))
 }
 
 /// Among a few high quantiles of ascending `sizes`, the clip with the least squared error when what lies below is
@@ -294,7 +331,7 @@ impl Codes {
         let codec = &self.codec;
         match codec.kind {
             CodeKind::Raw => {}
-            CodeKind::UnitI8 => scale_all(out, -codec.scale * codec.scale),
+            CodeKind::UnitI8 => scale_all(out, -codec.unit_scale(query) * codec.scale),
             CodeKind::AffineU8 => scale_all(out, codec.scale * codec.scale),
             CodeKind::ScaledI8 => {
                 let (scale, extra) = codec.trailer(query);
@@ -373,6 +410,27 @@ mod tests {
         assert!(out[1] < out[0] && out[1] < out[2], "{out:?}");
         codes.distances(&codec.encode_query(&vectors[1]), &[0, 1, 2], &mut out);
         assert!(out[0] < out[1], "{out:?}");
+    }
+
+    #[test]
+    fn one_far_value_does_not_take_the_levels_of_all_others() {
+        let mut values: Vec<f32> = (0..20_000).map(|at| at as f32 / 20_000.0).collect();
+        values.push(1e6);
+        let (step, offset) = affine_scale(&values);
+        assert!(step < 0.01 && offset.abs() < 0.01, "step {step}, offset {offset}");
+        let skewed: Vec<f32> = (0..20_000).map(|at| (at as f32 / 20_000.0).powi(8) * 1.5).collect();
+        let (step, offset) = affine_scale(&skewed);
+        assert!(step <= 1.5 / 255.0 && offset < 0.01, "step {step}, offset {offset}");
+    }
+
+    #[test]
+    fn a_query_with_a_large_number_keeps_its_direction() {
+        let codec =
+            Codec { scale: 0.1 / 127.0, ..Codec::train(Metric::Cosine, Element::F32, 3, &[0.1; 30], 0.0) };
+        let codes = codes(codec, &[vec![0.0, 0.1, 0.0], vec![0.09, 0.0, 0.0]]);
+        let mut out = Vec::new();
+        codes.distances(&codec.encode_query(&[0.9, 0.43, 0.0]), &[0, 1], &mut out);
+        assert!((out[0] + 0.043).abs() < 1e-3 && (out[1] + 0.081).abs() < 1e-3, "{out:?}");
     }
 
     #[test]

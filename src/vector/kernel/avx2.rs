@@ -14,6 +14,9 @@ use half::f16;
 
 use super::{Backend, Element, Kernel, Operation, Rows, prefetch};
 
+/// No product of a dimension and an element's size comes near the end of usize.
+const MAX_DIMENSION: usize = 1 << 24;
+
 /// Rows are fetched this many ahead of their use.
 const AHEAD: usize = 8;
 
@@ -50,7 +53,8 @@ pub(super) fn kernel(
     row: Element,
     dimension: usize,
 ) -> Option<Box<dyn Kernel>> {
-    let can = is_x86_feature_detected!("avx2")
+    let can = dimension <= MAX_DIMENSION
+        && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     if !can {

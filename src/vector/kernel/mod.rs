@@ -1,8 +1,8 @@
 //! Kernels: inner product and squared Euclidean distance of a query and many rows.
 //!
 //! A [`Kernel`] is chosen once an index by [`select`]; holding one proves that the processor can run it. All backends
-//! compute the same function; [`scalar`] is the oracle that the others are tested against. Integer kernels are exact,
-//! float kernels differ by the order of their sums.
+//! compute the same function; the scalar one is the oracle that the others are tested against. Integer kernels are
+//! exact up to the rounding of their result to f32, float kernels differ by the order of their sums.
 //!
 //! Which backend wins for which type and dimension is measured by `cargo bench --bench kernels` and written down in
 //! docs/benchmarks.md.
@@ -79,7 +79,7 @@ pub trait Kernel: Send + Sync + Debug {
     fn many(&self, query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut Vec<f32>);
 }
 
-/// The fastest kernel that this processor can run.
+/// The kernel to use on this processor: the fastest in docs/benchmarks.md.
 ///
 /// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8.
 pub fn select(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
