@@ -5,7 +5,7 @@
 //! region: element `i` is one multiplication away, in a file of today or an insert of tomorrow alike.
 //!
 //! Invariants: nothing a region holds ever moves; a file is never written through a map; bytes between an array's
-//! length and its capacity are zero.
+//! length and its capacity are zero (of a mapped file: unless its padding is damaged, which `verify` tells).
 
 #![allow(unsafe_code)]
 
