@@ -106,13 +106,15 @@ def prepare(name, data, cache, limit_base=None, limit_queries=None):
     base, queries, neighbors = read_original(name, Path(data))
     count = min(limit_queries or DEFAULT_QUERIES[name], len(neighbors))
     full = not limit_base or limit_base >= len(base)
-    base, queries = base[: None if full else limit_base], queries[:count]
-    folder = Path(cache) / f"{name}-{len(base)}" / f"data-{count}"
+    # Spread over all queries: they may lie in an order (Debian's do), and the first would speak for a part of it.
+    chosen = np.linspace(0, len(neighbors) - 1, count).astype(int)
+    base, queries = base[: None if full else limit_base], np.array(queries[chosen])
+    folder = Path(cache) / f"{name}-{len(base)}" / f"queries-{count}"
     folder.mkdir(parents=True, exist_ok=True)
 
     base_f32, query_f32 = as_f32(base, metric), as_f32(queries, metric)
     if full:
-        neighbors = np.array(neighbors[:count])
+        neighbors = np.array(neighbors[chosen])
         spot_check(query_f32, base_f32, neighbors, metric)
     else:
         neighbors, _ = brute_force(query_f32, base_f32, metric, min(GROUND_TRUTH_DEPTH, len(base)))

@@ -56,7 +56,7 @@ def parse_arguments():
     add("--repeats", type=int, default=5, help="measurements of each point; the median counts (default: %(default)s)")
     add("--build-threads", type=int, default=2, metavar="N", help="(default: %(default)s)")
     add("--limit-base", type=int, metavar="N", help="trial: the first N vectors; ground truth is computed again")
-    add("--limit-queries", type=int, metavar="N", help="the first N queries (default: 2000 debian, 1000 sift)")
+    add("--limit-queries", type=int, metavar="N", help="N queries, spread over all (default: 2000 debian, 1000 sift)")
     add("--cache", default=HERE / "cache", metavar="DIR", help="indexes are kept here (default: cache/ beside run.py)")
     add("--out", default=HERE / "results", metavar="DIR", help="(default: results/ beside run.py)")
     add("--rebuild", action="store_true", help="build again what the cache holds")

@@ -9,6 +9,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod portable;
 mod scalar;
 mod simd;
 
@@ -28,8 +29,10 @@ pub enum Operation {
 /// Who computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// Plain loops: the oracle, and the fallback of any processor.
+    /// Plain loops in f64: the oracle.
     Scalar,
+    /// Loops in lanes that compilers vectorise: the fallback of any processor.
+    Portable,
     /// Own AVX2 + FMA + F16C intrinsics.
     Avx2,
     /// The simsimd library, which chooses among its own instruction sets.
@@ -83,7 +86,7 @@ pub trait Kernel: Send + Sync + Debug {
 ///
 /// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8.
 pub fn select(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
-    for backend in [Backend::Avx2, Backend::Simsimd] {
+    for backend in [Backend::Avx2, Backend::Simsimd, Backend::Portable] {
         if let Some(kernel) = with_backend(backend, operation, query, row, dimension) {
             return kernel;
         }
@@ -101,6 +104,7 @@ pub fn with_backend(
 ) -> Option<Box<dyn Kernel>> {
     match backend {
         Backend::Scalar => Some(scalar::kernel(operation, query, row, dimension)),
+        Backend::Portable => portable::kernel(operation, query, row, dimension),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 => avx2::kernel(operation, query, row, dimension),
         #[cfg(not(target_arch = "x86_64"))]
