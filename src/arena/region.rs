@@ -193,6 +193,11 @@ impl Region {
         self.len
     }
 
+    /// Bytes that can be in use.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Whether no byte is in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0

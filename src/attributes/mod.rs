@@ -10,7 +10,7 @@ mod time;
 mod value;
 
 pub use bitset::Bitset;
-pub use columns::{ColumnPart, Columns, ColumnsBuilder, ColumnsError};
+pub use columns::{Cell, ColumnPart, Columns, ColumnsBuilder, ColumnsError};
 pub use filter::{Filter, FilterContext, FilterError, ItemFacts};
 pub use inference::Inference;
 pub use schema::{AttributeSchema, AttributeSpec, AttributeType};

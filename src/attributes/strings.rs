@@ -1,31 +1,24 @@
 //! Distinct strings numbered from 0, found by text through a hash table, all in flat arrays that map from a file.
 //!
-//! Invariants: a number's string never changes; at least half of the slots are empty, so a probe ends soon. The
-//! bytes of a file are not trusted to keep either: each access checks its bounds, each probe its length.
+//! Invariant: a number's string never changes. One thread may insert while others read: a number is found only once
+//! its string is readable. The bytes of a file are not trusted: each access checks its bounds, each probe its length.
+
+use std::sync::{Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::arena::{ArenaError, Array, Region};
+use crate::arena::{ArenaError, Array, Region, SlotTable};
 
-/// Used for item ids (number = item slot) and for keyword dictionaries (number = code).
-/// Arrays: `refs` (u64 an entry: byte offset in `heap`), `heap` (u16 length then bytes, per entry), `slots` (u32, open
-/// addressing with linear probing, power of two, at most half full; 0 empty, else number + 1), hashed by xxh3-64 with `seed`.
-///
-/// An array that is full moves to a larger anonymous one on `insert`, of an opened table too; nobody can be reading then.
+/// Used for item ids and for keyword dictionaries (number = code).
+/// Arrays: `refs` (u64 an entry: byte offset in `heap`), `heap` (u16 length then bytes, per entry), `slots` (see [`SlotTable`]),
+/// hashed by xxh3-64 with `seed`.
 #[derive(Debug)]
 pub struct StringTable {
     seed: u64,
     refs: Array<u64>,
     heap: Array<u8>,
-    slots: Array<u32>,
-}
-
-/// Where a probe ended.
-enum Probe {
-    Found(u32),
-    Empty(usize),
-    /// Every slot is taken: only in a damaged table, or one without slots.
-    Nowhere,
+    slots: SlotTable,
+    inserting: Mutex<()>,
 }
 
 impl StringTable {
@@ -34,35 +27,43 @@ impl StringTable {
     /// Most strings: numbers keep their top bit free.
     pub const MAX_STRINGS: usize = 1 << 31;
 
-    const FIRST_SLOTS: usize = 16;
-    const TYPICAL_TEXT: usize = 16;
+    /// Bytes of addresses that a table of its own reserves for its strings beyond those announced.
+    const HEAP_ROOM: usize = 1 << 32;
+    const REFS_ROOM: usize = 1 << 24;
 
-    /// An empty table for about `capacity` strings.
+    /// An empty table for about `capacity` strings; it grows far beyond.
     pub fn new(seed: u64, capacity: usize) -> Result<Self, ArenaError> {
         let capacity = capacity.min(Self::MAX_STRINGS);
-        let slots = (capacity * 2).next_power_of_two().max(Self::FIRST_SLOTS);
         Ok(StringTable {
             seed,
-            refs: Array::with_capacity(capacity)?,
-            heap: Array::with_capacity(capacity.saturating_mul(Self::TYPICAL_TEXT))?,
-            slots: Array::zeroed(slots)?,
+            refs: Array::with_capacity(capacity + Self::REFS_ROOM)?,
+            heap: Array::with_capacity(capacity.saturating_mul(64) + Self::HEAP_ROOM)?,
+            slots: SlotTable::new(capacity)?,
+            inserting: Mutex::new(()),
         })
     }
 
-    /// From the three arrays of a file. Cheap: checks lengths only; every later access is bounds-checked, so damaged
-    /// bytes give `None` or another string, never a panic or an endless loop.
+    /// From the three arrays of a file; it grows up to the capacity of `refs` and `heap`. Cheap: checks lengths only;
+    /// every later access is bounds-checked, so damaged bytes give `None` or another string, never a panic or an
+    /// endless loop.
     pub fn open(seed: u64, refs: Region, heap: Region, slots: Region) -> Result<Self, ArenaError> {
         Ok(StringTable {
             seed,
             refs: Array::from_region(refs)?,
             heap: Array::from_region(heap)?,
-            slots: Array::from_region(slots)?,
+            slots: SlotTable::from_region(slots)?,
+            inserting: Mutex::new(()),
         })
     }
 
-    /// `[refs, heap, slots]` as bytes, for writing.
-    pub fn sections(&self) -> [&[u8]; 3] {
-        [self.refs.as_bytes(), self.heap.as_bytes(), self.slots.as_bytes()]
+    /// `refs` and `heap` as bytes, and the slots, for writing.
+    pub fn sections(&self) -> (&[u8], &[u8], Vec<u32>) {
+        (self.refs.as_bytes(), self.heap.as_bytes(), self.slots.to_vec())
+    }
+
+    /// The seed of its hashes.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Number of strings.
@@ -82,41 +83,42 @@ impl StringTable {
 
     /// The number of a string.
     pub fn find(&self, text: &str) -> Option<u32> {
-        match self.probe(text.as_bytes()) {
-            Probe::Found(number) => Some(number),
-            Probe::Empty(_) | Probe::Nowhere => None,
-        }
+        self.slots.find(self.hash(text.as_bytes()), |number| self.bytes(number) == Some(text.as_bytes()))
+    }
+
+    /// Strings that can still be inserted.
+    pub fn room(&self) -> usize {
+        self.refs.room().min(Self::MAX_STRINGS - self.len().min(Self::MAX_STRINGS))
+    }
+
+    /// Whether so many strings, of so many bytes in all, can be inserted.
+    pub fn has_room(&self, strings: usize, bytes: usize) -> bool {
+        self.room() >= strings && self.heap.room() >= bytes + strings.saturating_mul(2)
     }
 
     /// The string's number and whether it is new. Strings are at most 65,535 bytes (the caller checks).
-    pub fn insert(&mut self, text: &str) -> Result<(u32, bool), ArenaError> {
-        let place = match self.probe(text.as_bytes()) {
-            Probe::Found(number) => return Ok((number, false)),
-            Probe::Empty(place) if (self.len() + 1) * 2 <= self.slots.len() => Some(place),
-            Probe::Empty(_) | Probe::Nowhere => None,
-        };
+    pub fn insert(&self, text: &str) -> Result<(u32, bool), ArenaError> {
+        // The lock guards no data of its own; a panic under it leaves at most a string that nothing finds.
+        let _one_at_a_time = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = self.find(text) {
+            return Ok((number, false));
+        }
         let length = u16::try_from(text.len())
             .map_err(|_| ArenaError::Full { capacity: Self::MAX_TEXT, wanted: text.len() })?;
         if self.len() >= Self::MAX_STRINGS {
             return Err(ArenaError::Full { capacity: Self::MAX_STRINGS, wanted: self.len() + 1 });
         }
-        let number = self.len() as u32;
-        if place.is_none() {
-            self.slots = self.rebuilt_slots()?;
-        }
-        let start = self.heap.len();
-        append(&mut self.heap, &[&length.to_le_bytes(), text.as_bytes()].concat())?;
-        append(&mut self.refs, &[start as u64])?;
-        let place = place.or_else(|| self.empty_slot(text.as_bytes()));
-        if let Some(slot) = place.and_then(|place| self.slots.as_mut_slice().get_mut(place)) {
-            *slot = number + 1;
-        }
+        let (number, start) = (self.len() as u32, self.heap.len());
+        self.heap.extend(&[&length.to_le_bytes(), text.as_bytes()].concat())?;
+        self.refs.push(start as u64)?;
+        let hash_of = |number| self.bytes(number).map(|bytes| self.hash(bytes));
+        self.slots.insert(self.hash(text.as_bytes()), number, self.len(), hash_of)?;
         Ok((number, true))
     }
 
     /// Checks everything: refs in range, UTF-8, each string found at its number. The error says what is wrong.
     pub fn verify(&self) -> Result<(), String> {
-        let (strings, slots) = (self.len(), self.slots.len());
+        let (strings, slots) = (self.len(), self.slots.capacity());
         if strings == 0 && slots == 0 {
             return Ok(());
         }
@@ -125,7 +127,7 @@ impl StringTable {
                 "{slots} slots are no power of two, or fewer than twice the {strings} strings"
             ));
         }
-        let taken = self.slots.iter().filter(|slot| **slot != 0).count();
+        let taken = self.slots.to_vec().iter().filter(|slot| **slot != 0).count();
         if taken != strings {
             return Err(format!("{taken} slots are taken, by {strings} strings"));
         }
@@ -140,63 +142,14 @@ impl StringTable {
         Ok(())
     }
 
+    fn hash(&self, text: &[u8]) -> u64 {
+        xxh3_64_with_seed(text, self.seed)
+    }
+
     fn bytes(&self, number: u32) -> Option<&[u8]> {
         let start = usize::try_from(*self.refs.get(number as usize)?).ok()?;
         let (length, rest) = self.heap.get(start..)?.split_first_chunk::<2>()?;
         rest.get(..usize::from(u16::from_le_bytes(*length)))
-    }
-
-    /// Slots in the order in which a string's place is sought; each slot once.
-    fn walk(&self, text: &[u8]) -> impl Iterator<Item = usize> + use<> {
-        let slots = self.slots.len();
-        let start = xxh3_64_with_seed(text, self.seed) as usize & slots.saturating_sub(1);
-        (start..slots).chain(0..start)
-    }
-
-    fn probe(&self, text: &[u8]) -> Probe {
-        let slots = self.slots.as_slice();
-        for place in self.walk(text) {
-            match slots[place] {
-                0 => return Probe::Empty(place),
-                taken if self.bytes(taken - 1) == Some(text) => return Probe::Found(taken - 1),
-                _ => {}
-            }
-        }
-        Probe::Nowhere
-    }
-
-    fn empty_slot(&self, text: &[u8]) -> Option<usize> {
-        self.walk(text).find(|place| self.slots[*place] == 0)
-    }
-
-    /// Slots for twice the strings there are.
-    fn rebuilt_slots(&self) -> Result<Array<u32>, ArenaError> {
-        let count = ((self.len() + 1) * 4).next_power_of_two().max(Self::FIRST_SLOTS);
-        let mut array = Array::<u32>::zeroed(count)?;
-        let slots = array.as_mut_slice();
-        for number in 0..self.len() as u32 {
-            let Some(text) = self.bytes(number) else { continue };
-            let mut place = xxh3_64_with_seed(text, self.seed) as usize & (count - 1);
-            while slots[place] != 0 {
-                place = (place + 1) & (count - 1);
-            }
-            slots[place] = number + 1;
-        }
-        Ok(array)
-    }
-}
-
-/// Appends, into an array of twice the size when this one is full.
-pub(super) fn append<T: bytemuck::Pod>(array: &mut Array<T>, values: &[T]) -> Result<(), ArenaError> {
-    match array.extend(values) {
-        Err(ArenaError::Full { .. }) => {
-            let mut larger = Array::with_capacity((array.len() + values.len()).saturating_mul(2))?;
-            larger.extend(array)?;
-            larger.extend(values)?;
-            *array = larger;
-            Ok(())
-        }
-        other => other,
     }
 }
 
@@ -214,12 +167,24 @@ mod tests {
         region
     }
 
+    /// With room to grow, as an index that takes writes opens its tables.
+    fn roomy(bytes: &[u8]) -> Region {
+        let mut region = Region::anonymous(bytes.len(), bytes.len() + (1 << 20)).expect("memory");
+        region.bytes_mut().copy_from_slice(bytes);
+        region
+    }
+
+    fn parts(table: &StringTable) -> [Vec<u8>; 3] {
+        let (refs, heap, slots) = table.sections();
+        [refs.to_vec(), heap.to_vec(), bytemuck::cast_slice(&slots).to_vec()]
+    }
+
     fn reopen(seed: u64, [refs, heap, slots]: [&[u8]; 3]) -> StringTable {
-        StringTable::open(seed, region(refs), region(heap), region(slots)).expect("whole elements")
+        StringTable::open(seed, roomy(refs), roomy(heap), region(slots)).expect("whole elements")
     }
 
     fn table(seed: u64, texts: &[&str]) -> StringTable {
-        let mut table = StringTable::new(seed, 0).expect("memory");
+        let table = StringTable::new(seed, 0).expect("memory");
         for text in texts {
             table.insert(text).expect("room");
         }
@@ -228,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_empty_table_and_one_without_arrays() {
-        let mut table = reopen(1, [&[], &[], &[]]);
+        let table = reopen(1, [&[], &[], &[]]);
         assert_eq!((table.len(), table.get(0), table.find("")), (0, None, None));
         assert_eq!(table.verify(), Ok(()));
         assert_eq!(table.insert("").expect("room"), (0, true), "an opened table grows too");
@@ -238,7 +203,7 @@ mod tests {
 
     #[test]
     fn grows_far_past_its_capacity() {
-        let mut table = StringTable::new(7, 10).expect("memory");
+        let table = StringTable::new(7, 10).expect("memory");
         let texts: Vec<String> = (0..100_000).map(|number| format!("item-{number}")).collect();
         for (number, text) in texts.iter().enumerate() {
             assert_eq!(table.insert(text).expect("room"), (number as u32, true));
@@ -251,7 +216,7 @@ mod tests {
     #[test]
     fn a_string_of_the_longest_length_and_one_beyond() {
         let longest = "x".repeat(65_535);
-        let mut table = table(0, &[&longest]);
+        let table = table(0, &[&longest]);
         assert_eq!(table.get(0), Some(longest.as_str()));
         assert!(matches!(table.insert(&"x".repeat(65_536)), Err(ArenaError::Full { .. })));
         assert_eq!((table.len(), table.verify()), (1, Ok(())));
@@ -260,7 +225,7 @@ mod tests {
     #[test]
     fn verify_names_each_kind_of_damage() {
         let good = table(3, &["a", "b", "c"]);
-        let parts = good.sections().map(<[u8]>::to_vec);
+        let parts = parts(&good);
         let damaged = |change: &dyn Fn(&mut [Vec<u8>; 3])| {
             let mut parts = parts.clone();
             change(&mut parts);
@@ -279,7 +244,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_hash_map(texts in prop::collection::vec("[a-cé]{0,3}", 0..120), seed: u64) {
-            let mut table = StringTable::new(seed, 0).expect("memory");
+            let table = StringTable::new(seed, 0).expect("memory");
             let mut oracle = HashMap::new();
             for text in &texts {
                 let next = oracle.len() as u32;
@@ -287,7 +252,8 @@ mod tests {
                 let number = *oracle.entry(text.clone()).or_insert(next);
                 prop_assert_eq!(table.insert(text).expect("room"), (number, new));
             }
-            let table = reopen(seed, table.sections());
+            let [refs, heap, slots] = parts(&table);
+            let table = reopen(seed, [&refs, &heap, &slots]);
             prop_assert_eq!(table.verify(), Ok(()));
             prop_assert_eq!(table.len(), oracle.len());
             for (text, number) in &oracle {
@@ -304,7 +270,7 @@ mod tests {
             slots in prop::collection::vec(prop_oneof![0u32..20, any::<u32>()], 0..40),
         ) {
             let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
-            let mut table = reopen(5, [&refs.concat(), &heap, &slots]);
+            let table = reopen(5, [&refs.concat(), &heap, &slots]);
             for number in 0..30 {
                 let _ = table.get(number);
             }

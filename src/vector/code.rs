@@ -18,7 +18,7 @@
 
 use super::kernel::{self, Kernel, Operation, Rows};
 use super::{Element, Metric};
-use crate::arena::Array;
+use crate::arena::{ArenaError, Array};
 
 /// Rows are padded to a multiple of this many bytes.
 const PAD: usize = 32;
@@ -285,6 +285,16 @@ impl Codes {
     /// The codec.
     pub fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Appends the code of one more node.
+    pub fn push(&self, row: &[u8]) -> Result<(), ArenaError> {
+        self.rows.extend(row)
+    }
+
+    /// Rows that can still be appended.
+    pub fn room(&self) -> usize {
+        self.rows.room() / self.stride
     }
 
     /// Number of rows.

@@ -1,8 +1,12 @@
 //! One attribute's values.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::ColumnPart;
 use crate::arena::{ArenaError, Array, Region};
-use crate::attributes::strings::append;
 use crate::attributes::{AttributeType, StringTable, Value, time};
 
 /// See the table at the head of the parent module.
@@ -16,6 +20,9 @@ pub(in crate::attributes) enum Column {
     Time(Array<i64>),
 }
 
+/// Words of addresses that the lists of a column of its own reserve.
+const LISTS_ROOM: usize = 1 << 30;
+
 impl Column {
     /// What stands for a missing int or time.
     pub(in crate::attributes) const NO_INT: i64 = i64::MIN;
@@ -28,7 +35,7 @@ impl Column {
             },
             AttributeType::Keywords => Column::Keywords {
                 places: Array::with_capacity(items)?,
-                lists: Array::with_capacity(0)?,
+                lists: Array::with_capacity(LISTS_ROOM)?,
                 dictionary: StringTable::new(seed, 0)?,
             },
             AttributeType::Int => Column::Int(Array::with_capacity(items)?),
@@ -61,21 +68,26 @@ impl Column {
     }
 
     /// Part, bytes of one element, bytes.
-    pub(super) fn sections(&self) -> Vec<(ColumnPart, usize, &[u8])> {
+    pub(super) fn sections(&self) -> Vec<(ColumnPart, usize, Cow<'_, [u8]>)> {
+        let data = |size, bytes| (ColumnPart::Data, size, Cow::Borrowed(bytes));
         let mut sections = match self {
-            Column::Keyword { codes, .. } => vec![(ColumnPart::Data, 4, codes.as_bytes())],
+            Column::Keyword { codes, .. } => vec![data(4, codes.as_bytes())],
             Column::Keywords { places, lists, .. } => {
-                vec![(ColumnPart::Data, 4, places.as_bytes()), (ColumnPart::Lists, 4, lists.as_bytes())]
+                vec![data(4, places.as_bytes()), (ColumnPart::Lists, 4, Cow::Borrowed(lists.as_bytes()))]
             }
-            Column::Int(values) | Column::Time(values) => vec![(ColumnPart::Data, 8, values.as_bytes())],
-            Column::Float(values) => vec![(ColumnPart::Data, 8, values.as_bytes())],
-            Column::Bool(values) => vec![(ColumnPart::Data, 1, values.as_bytes())],
+            Column::Int(values) | Column::Time(values) => vec![data(8, values.as_bytes())],
+            Column::Float(values) => vec![data(8, values.as_bytes())],
+            Column::Bool(values) => vec![data(1, values.as_bytes())],
         };
         if let Some(dictionary) = self.dictionary() {
-            let [refs, heap, slots] = dictionary.sections();
-            sections.push((ColumnPart::DictionaryRefs, 8, refs));
-            sections.push((ColumnPart::DictionaryHeap, 1, heap));
-            sections.push((ColumnPart::DictionarySlots, 4, slots));
+            let (refs, heap, slots) = dictionary.sections();
+            sections.push((ColumnPart::DictionaryRefs, 8, Cow::Borrowed(refs)));
+            sections.push((ColumnPart::DictionaryHeap, 1, Cow::Borrowed(heap)));
+            sections.push((
+                ColumnPart::DictionarySlots,
+                4,
+                Cow::Owned(bytemuck::cast_slice(&slots).to_vec()),
+            ));
         }
         sections
     }
@@ -244,23 +256,127 @@ fn open_dictionary(
     StringTable::open(seed, refs, heap, slots).map_err(|error| format!("dictionary: {error}"))
 }
 
-/// Writing, used by the builder.
+/// Writing: rows are appended, by the builder and by an index that takes writes; nothing is ever changed.
 impl Column {
     /// Appends a missing value.
-    pub(super) fn push_missing(&mut self) -> Result<(), ArenaError> {
+    pub(super) fn push_missing(&self) -> Result<(), ArenaError> {
         match self {
-            Column::Keyword { codes: values, .. } | Column::Keywords { places: values, .. } => {
-                append(values, &[0])
-            }
-            Column::Int(values) | Column::Time(values) => append(values, &[Self::NO_INT]),
-            Column::Float(values) => append(values, &[f64::NAN]),
-            Column::Bool(values) => append(values, &[0]),
+            Column::Keyword { codes: values, .. } | Column::Keywords { places: values, .. } => values.push(0),
+            Column::Int(values) | Column::Time(values) => values.push(Self::NO_INT),
+            Column::Float(values) => values.push(f64::NAN),
+            Column::Bool(values) => values.push(0),
         }
     }
 
+    /// Appends what another item has.
+    pub(super) fn push_as(&self, item: u32) -> Result<(), ArenaError> {
+        let item = item as usize;
+        match self {
+            Column::Keyword { codes: values, .. } | Column::Keywords { places: values, .. } => {
+                values.push(values.get(item).copied().unwrap_or(0))
+            }
+            Column::Int(values) | Column::Time(values) => {
+                values.push(values.get(item).copied().unwrap_or(Self::NO_INT))
+            }
+            Column::Float(values) => values.push(values.get(item).copied().unwrap_or(f64::NAN)),
+            Column::Bool(values) => values.push(values.get(item).copied().unwrap_or(0)),
+        }
+    }
+
+    /// Appends a value. Equal lists share a place when `shared` knows one: by the hash of its codes.
+    pub(super) fn push(&self, value: Option<&Value>, shared: &mut HashMap<u64, u32>) -> Result<(), String> {
+        let value = match value {
+            None => return self.push_missing().map_err(|error| error.to_string()),
+            Some(Value::Keywords(list)) if list.is_empty() => {
+                return self.push_missing().map_err(|error| error.to_string());
+            }
+            Some(value) => value,
+        };
+        let pushed = match (self, value) {
+            (Column::Keyword { codes, dictionary }, Value::Keyword(keyword)) => {
+                codes.push(Column::intern(dictionary, keyword)?)
+            }
+            (Column::Keywords { places, lists, dictionary }, Value::Keywords(list)) => {
+                let codes = list.iter().map(|keyword| Column::intern(dictionary, keyword));
+                places.push(place_of(lists, shared, &codes.collect::<Result<Vec<_>, _>>()?)?)
+            }
+            (Column::Int(values), Value::Int(number)) if *number != Column::NO_INT => values.push(*number),
+            (Column::Float(values), Value::Float(number)) if number.is_finite() => values.push(*number),
+            (Column::Bool(values), Value::Bool(flag)) => values.push(1 + u8::from(*flag)),
+            (Column::Time(values), Value::Time(millis)) if time::in_range(*millis) => values.push(*millis),
+            (_, other) => return Err(format!("the attribute cannot hold {other:?}")),
+        };
+        pushed.map_err(|error| error.to_string())
+    }
+
+    /// A column with the values of these items, in their order.
+    pub(super) fn compacted(&self, kind: AttributeType, items: &[u32]) -> Result<Column, String> {
+        let seed = self.dictionary().map_or(0, StringTable::seed);
+        let copy = Column::new(kind, items.len(), seed).map_err(|error| error.to_string())?;
+        let mut codes = vec![0u32; self.code_bound() as usize];
+        let mut translated = |code: u32, dictionary: &StringTable| -> Result<u32, String> {
+            let Some(known) = codes.get_mut(code as usize) else { return Ok(0) };
+            if *known == 0
+                && let Some(keyword) = self.keyword(code)
+            {
+                *known = Column::intern(dictionary, keyword)?;
+            }
+            Ok(*known)
+        };
+        let mut shared = HashMap::new();
+        for &item in items {
+            let pushed = match &copy {
+                Column::Keyword { codes, dictionary } => {
+                    codes.push(translated(self.codes(item).first().copied().unwrap_or(0), dictionary)?)
+                }
+                Column::Keywords { places, lists, dictionary } => {
+                    let list = self.codes(item).iter().map(|&code| translated(code, dictionary));
+                    let list: Vec<u32> = list.collect::<Result<_, _>>()?;
+                    let place = if list.is_empty() { 0 } else { place_of(lists, &mut shared, &list)? };
+                    places.push(place)
+                }
+                Column::Int(values) | Column::Time(values) => {
+                    values.push(self.int(item).unwrap_or(Self::NO_INT))
+                }
+                Column::Float(values) => values.push(self.float(item).unwrap_or(f64::NAN)),
+                Column::Bool(values) => values.push(self.bool(item).map_or(0, |flag| 1 + u8::from(flag))),
+            };
+            pushed.map_err(|error| error.to_string())?;
+        }
+        Ok(copy)
+    }
+
+    /// Whether so many rows, with so many bytes of values in all, can be appended.
+    pub(super) fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        let data = match self {
+            Column::Keyword { codes: values, .. } => values.room(),
+            Column::Keywords { places, lists, .. } if lists.room() >= rows + bytes => places.room(),
+            Column::Keywords { .. } => 0,
+            Column::Int(values) | Column::Time(values) => values.room(),
+            Column::Float(values) => values.room(),
+            Column::Bool(values) => values.room(),
+        };
+        data >= rows && self.dictionary().is_none_or(|dictionary| dictionary.has_room(rows, bytes))
+    }
+
     /// The code of a keyword, new or not.
-    pub(super) fn intern(dictionary: &mut StringTable, keyword: &str) -> Result<u32, String> {
+    fn intern(dictionary: &StringTable, keyword: &str) -> Result<u32, String> {
         let (number, _) = dictionary.insert(keyword).map_err(|error| error.to_string())?;
         Ok(number + 1)
     }
+}
+
+/// 1 + the position of these codes in `lists`, where they are appended unless an equal list is known.
+fn place_of(lists: &Array<u32>, shared: &mut HashMap<u64, u32>, codes: &[u32]) -> Result<u32, String> {
+    let hash = xxh3_64(bytemuck::cast_slice(codes));
+    if let Some(place) = shared.get(&hash)
+        && list_at(lists, *place) == Some(codes)
+    {
+        return Ok(*place);
+    }
+    let place = u32::try_from(lists.len() + 1).map_err(|_| "the lists outgrow 2^32 words".to_owned())?;
+    let words = [&[codes.len() as u32], codes].concat();
+    lists.extend(&words).map_err(|error| error.to_string())?;
+    shared.insert(hash, place);
+    Ok(place)
 }

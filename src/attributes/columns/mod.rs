@@ -19,7 +19,9 @@ mod column;
 pub use build::ColumnsBuilder;
 pub(super) use column::{Column, list_at};
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{AttributeSchema, Value};
 use crate::arena::Region;
@@ -59,8 +61,18 @@ impl ColumnsError {
 #[derive(Debug)]
 pub struct Columns {
     schema: Arc<AttributeSchema>,
-    items: usize,
     columns: Vec<Column>,
+    /// By ordinal: where a list of codes with this hash stands, of those appended since the columns were opened.
+    shared: Mutex<Vec<HashMap<u64, u32>>>,
+}
+
+/// What a new row has of one attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// What the row before it has.
+    Kept,
+    /// This value, or none.
+    Set(Option<Value>),
 }
 
 impl Columns {
@@ -95,11 +107,12 @@ impl Columns {
             }
             columns.push(column);
         }
-        Ok(Columns { schema: Arc::new(schema.clone()), items, columns })
+        let shared = Mutex::new(vec![HashMap::new(); columns.len()]);
+        Ok(Columns { schema: Arc::new(schema.clone()), columns, shared })
     }
 
     /// Every array to write: part, ordinal, bytes of one element, bytes.
-    pub fn sections(&self) -> Vec<(ColumnPart, u32, usize, &[u8])> {
+    pub fn sections(&self) -> Vec<(ColumnPart, u32, usize, Cow<'_, [u8]>)> {
         let parts = (0..).zip(&self.columns).map(|(ordinal, column)| (ordinal, column.sections()));
         parts
             .flat_map(|(ordinal, parts)| {
@@ -113,9 +126,35 @@ impl Columns {
         &self.schema
     }
 
-    /// Number of items.
-    pub fn items(&self) -> usize {
-        self.items
+    /// Appends a row: cells by ordinal, `before` being the item whose values are kept. Values fit the schema and there is
+    /// room, as the caller has checked; an error leaves the columns of unequal length.
+    pub fn append(&self, before: Option<u32>, cells: &[Cell]) -> Result<(), ColumnsError> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let columns = self.schema.iter().zip(&self.columns).zip(cells).zip(shared.iter_mut());
+        for ((((name, _), column), cell), shared) in columns {
+            let pushed = match (cell, before) {
+                (Cell::Kept, Some(item)) => column.push_as(item).map_err(|error| error.to_string()),
+                (Cell::Kept, None) => column.push(None, shared),
+                (Cell::Set(value), _) => column.push(value.as_ref(), shared),
+            };
+            pushed.map_err(|reason| ColumnsError::new(name, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Columns with the values of these items alone, in their order, and dictionaries of what they use.
+    pub fn compacted(&self, items: &[u32]) -> Result<Columns, ColumnsError> {
+        let columns = self.schema.iter().zip(&self.columns).map(|((name, spec), column)| {
+            column.compacted(spec.kind, items).map_err(|reason| ColumnsError::new(name, reason))
+        });
+        let columns: Vec<Column> = columns.collect::<Result<_, _>>()?;
+        let shared = Mutex::new(vec![HashMap::new(); columns.len()]);
+        Ok(Columns { schema: Arc::clone(&self.schema), columns, shared })
+    }
+
+    /// Whether so many rows, with so many bytes of values in all, can be appended.
+    pub fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        self.columns.iter().all(|column| column.has_room(rows, bytes))
     }
 
     /// An item's value of the attribute with this ordinal; None when missing.

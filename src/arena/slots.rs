@@ -1,0 +1,108 @@
+//! A hash table of numbers over whatever they stand for: u32 slots in a flat array that maps from a file.
+//!
+//! Layout: open addressing with linear probing, a power of two of slots, at most half full; 0 is empty, other values
+//! are a number and one. The caller hashes and compares. One thread inserts while others look up: a slot is stored (release) after
+//! what it stands for was published, and a table that grows is a new one put in place of the old.
+//!
+//! The bytes of a file are not trusted: a probe ends after each slot once, whatever they hold.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use arc_swap::ArcSwap;
+
+use super::{ArenaError, AtomicArray, Region};
+
+const FEWEST: usize = 16;
+
+/// Finds numbers by hash.
+#[derive(Debug)]
+pub struct SlotTable {
+    slots: ArcSwap<AtomicArray>,
+}
+
+impl SlotTable {
+    /// An empty table for about `numbers`.
+    pub fn new(numbers: usize) -> Result<Self, ArenaError> {
+        let slots = empty(numbers.saturating_mul(2).next_power_of_two().max(FEWEST))?;
+        Ok(SlotTable { slots: ArcSwap::from_pointee(slots) })
+    }
+
+    /// The table of a file.
+    pub fn from_region(region: Region) -> Result<Self, ArenaError> {
+        Ok(SlotTable { slots: ArcSwap::from_pointee(AtomicArray::from_region(region)?) })
+    }
+
+    /// The number with this hash for which `is` holds.
+    pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let table = self.slots.load();
+        let slots = table.as_slice();
+        for place in probe(hash, slots.len()) {
+            match slots[place].load(Acquire) {
+                0 => return None,
+                taken if is(taken - 1) => return Some(taken - 1),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Adds a number that is not in, as one of `count` with it. `hash_of` tells every number's hash, for a table that must
+    /// grow. One thread at a time.
+    pub fn insert(
+        &self,
+        hash: u64,
+        number: u32,
+        count: usize,
+        hash_of: impl Fn(u32) -> Option<u64>,
+    ) -> Result<(), ArenaError> {
+        let mut table = self.slots.load_full();
+        let place = |table: &AtomicArray| {
+            let slots = table.as_slice();
+            probe(hash, slots.len()).find(|&place| slots[place].load(Acquire) == 0)
+        };
+        let full = count.saturating_mul(2) > table.as_slice().len();
+        if full || place(&table).is_none() {
+            table = Arc::new(larger(number, count, hash_of)?);
+            self.slots.store(Arc::clone(&table));
+        }
+        if let Some(place) = place(&table) {
+            table.as_slice()[place].store(number + 1, Release);
+        }
+        Ok(())
+    }
+
+    /// Slots there are.
+    pub fn capacity(&self) -> usize {
+        self.slots.load().as_slice().len()
+    }
+
+    /// A copy of all slots.
+    pub fn to_vec(&self) -> Vec<u32> {
+        self.slots.load().as_slice().iter().map(|slot| slot.load(Acquire)).collect()
+    }
+}
+
+fn empty(slots: usize) -> Result<AtomicArray, ArenaError> {
+    AtomicArray::filled(0, slots, slots)
+}
+
+/// A table for twice the count with all numbers below `end`.
+fn larger(end: u32, count: usize, hash_of: impl Fn(u32) -> Option<u64>) -> Result<AtomicArray, ArenaError> {
+    let table = empty(count.saturating_mul(4).next_power_of_two().max(FEWEST))?;
+    let slots = table.as_slice();
+    for number in 0..end {
+        let Some(hash) = hash_of(number) else { continue };
+        let free = probe(hash, slots.len()).find(|&place| slots[place].load(Acquire) == 0);
+        if let Some(place) = free {
+            slots[place].store(number + 1, Release);
+        }
+    }
+    Ok(table)
+}
+
+/// Slots in the order in which a hash is sought; each once.
+fn probe(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
+    let start = if slots.is_power_of_two() { hash as usize & (slots - 1) } else { 0 };
+    (start..slots).chain(0..start)
+}
