@@ -1,8 +1,10 @@
 //! The arrays of a graph and their rows.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
-use crate::arena::{Array, AtomicArray};
+use crate::arena::{ArenaError, Array, AtomicArray};
 
 /// Ends a row that is not full; no node has this number.
 pub const NONE: u32 = u32::MAX;
@@ -44,6 +46,11 @@ pub struct GraphParts {
 pub struct Graph {
     pub(super) parts: GraphParts,
     pub(super) entry: AtomicU32,
+    /// Nodes that readers may follow links to; everything about them was written before.
+    nodes: AtomicUsize,
+    /// A bit a node: set while nothing hangs on it. Longer than the nodes there are.
+    dead: AtomicArray<AtomicU64>,
+    dead_nodes: AtomicUsize,
 }
 
 impl Graph {
@@ -72,19 +79,85 @@ impl Graph {
             let reason = format!("node {} of {}", parts.entry, parts.nodes);
             return Err(GraphError { part: "entry", reason });
         }
-        let entry = AtomicU32::new(parts.entry);
-        Ok(Graph { parts, entry })
+        let memory = |error: ArenaError| GraphError { part: "memory", reason: error.to_string() };
+        let capacity = parts.nodes + parts.links.room() / (2 * parts.m);
+        let dead = AtomicArray::filled(0, capacity.div_ceil(64), 0).map_err(memory)?;
+        let (entry, nodes) = (AtomicU32::new(parts.entry), AtomicUsize::new(parts.nodes));
+        Ok(Graph { parts, entry, nodes, dead, dead_nodes: AtomicUsize::new(0) })
+    }
+
+    /// Appends nodes of these levels, without links: nothing leads to them yet. One thread at a time; readers may be at
+    /// work. There must be room (see [`Graph::room`]); the codes of the nodes are there already.
+    pub fn append(&self, levels: &[u8]) -> Result<(), ArenaError> {
+        let (parts, nodes) = (&self.parts, self.nodes());
+        let mut rows = parts.upper.as_slice().len() / parts.m;
+        let starts: Vec<u32> = levels
+            .iter()
+            .map(|&level| {
+                rows += usize::from(level);
+                (rows - usize::from(level)) as u32
+            })
+            .collect();
+        parts.upper.grow(rows * parts.m, NONE)?;
+        parts.links.grow((nodes + levels.len()) * 2 * parts.m, NONE)?;
+        parts.upper_start.extend(&starts)?;
+        parts.levels.extend(levels)?;
+        self.nodes.store(nodes + levels.len(), Release);
+        Ok(())
+    }
+
+    /// Nodes that can still be appended, as long as few of them have more than one upper level.
+    pub fn room(&self) -> usize {
+        let parts = &self.parts;
+        let rooms = [
+            parts.links.room() / (2 * parts.m),
+            parts.levels.room(),
+            parts.upper_start.room(),
+            parts.upper.room() / parts.m,
+            super::MAX_NODES - self.nodes(),
+        ];
+        rooms.into_iter().min().unwrap_or(0)
+    }
+
+    /// Whether nothing hangs on a node: searches go through it, but do not count it.
+    #[inline]
+    pub fn is_dead(&self, node: u32) -> bool {
+        let word = self.dead.as_slice().get(node as usize / 64);
+        word.is_some_and(|word| word.load(Relaxed) >> (node % 64) & 1 == 1)
+    }
+
+    /// Says whether a node is dead from now on. One thread at a time.
+    pub fn set_dead(&self, node: u32, dead: bool) {
+        let Some(word) = self.dead.as_slice().get(node as usize / 64) else { return };
+        let bit = 1 << (node % 64);
+        let before = if dead { word.fetch_or(bit, Relaxed) } else { word.fetch_and(!bit, Relaxed) };
+        match (before & bit != 0, dead) {
+            (false, true) => drop(self.dead_nodes.fetch_add(1, Relaxed)),
+            (true, false) => drop(self.dead_nodes.fetch_sub(1, Relaxed)),
+            _ => {}
+        }
+    }
+
+    /// Dead nodes.
+    pub fn dead_nodes(&self) -> usize {
+        self.dead_nodes.load(Relaxed)
+    }
+
+    pub(super) fn set_entry(&self, node: u32) {
+        self.entry.store(node, Release);
     }
 
     /// The arrays, exclusively, for writing them to a file.
     pub fn parts_mut(&mut self) -> &mut GraphParts {
         self.parts.entry = *self.entry.get_mut();
+        self.parts.nodes = *self.nodes.get_mut();
         &mut self.parts
     }
 
     /// Number of nodes.
+    #[inline]
     pub fn nodes(&self) -> usize {
-        self.parts.nodes
+        self.nodes.load(Acquire)
     }
 
     /// Links a node on upper levels; level 0 has twice as many.
@@ -94,7 +167,7 @@ impl Graph {
 
     /// Where searches start.
     pub fn entry(&self) -> u32 {
-        self.entry.load(Relaxed)
+        self.entry.load(Acquire)
     }
 
     /// A node's highest level.
@@ -117,25 +190,28 @@ impl Graph {
             if level > self.level(node) {
                 return &[];
             }
-            let start = self.parts.upper_start.as_slice()[node as usize] as usize;
-            (&self.parts.upper, start + level as usize - 1)
+            let start =
+                self.parts.upper_start.get(node as usize).map_or(usize::MAX / 2, |&start| start as usize);
+            (&self.parts.upper, start.saturating_add(level as usize - 1))
         };
         let width = self.width(level);
-        array.as_slice().get(row * width..(row + 1) * width).unwrap_or(&[])
+        let start = row.saturating_mul(width);
+        array.as_slice().get(start..start.saturating_add(width)).unwrap_or(&[])
     }
 
     /// A node's neighbours on a level, in the order of the row.
     pub fn neighbours(&self, node: u32, level: u8) -> impl Iterator<Item = u32> + '_ {
-        let nodes = self.parts.nodes;
+        let nodes = self.nodes();
         self.row(node, level)
             .iter()
             .map(|link| link.load(Relaxed))
-            .take_while(move |&id| (id as usize) < nodes)
+            .take_while(|&id| id != NONE)
+            .filter(move |&id| (id as usize) < nodes)
     }
 
     /// Checks every row: ids in range, none its own node's, none twice, nothing behind the end of a row.
     pub fn verify(&self) -> Result<(), GraphError> {
-        for node in 0..self.parts.nodes as u32 {
+        for node in 0..self.nodes() as u32 {
             let level = self.parts.levels.as_slice()[node as usize];
             let fail = |part, reason| Err(GraphError { part, reason: format!("node {node}: {reason}") });
             if level > MAX_LEVEL {
@@ -148,7 +224,7 @@ impl Graph {
                 }
                 let count = row.iter().position(|&id| id == NONE).unwrap_or(row.len());
                 let (ids, rest) = row.split_at(count);
-                if let Some(id) = ids.iter().find(|&&id| id as usize >= self.parts.nodes || id == node) {
+                if let Some(id) = ids.iter().find(|&&id| id as usize >= self.nodes() || id == node) {
                     return fail("links", format!("link to {id} on level {level}"));
                 }
                 if rest.iter().any(|&id| id != NONE) {

@@ -15,21 +15,30 @@
 //! | `links` | the arrays and their rows |
 //! | `pool` | the sorted candidates of one walk, and the set of visited nodes |
 //! | `search` | greedy descent and the walk of one level, plain and filtered |
-//! | `build` | levels, insertion in parallel, neighbour selection on links and back-links |
+//! | `build` | levels, insertion of all nodes in parallel |
+//! | `link` | one node's neighbours: their selection, links and back-links |
+//! | `sweep` | links around nodes that are gone |
 //! | `reach` | which nodes a walk can reach, and links for those it cannot |
+//! | `snapshot` | the rows as they were at one moment, while they change |
 
 mod build;
+mod link;
 mod links;
 mod pool;
 mod reach;
 mod search;
+mod snapshot;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use build::{BuildParams, build};
+pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
 pub use search::{Allowed, Scratch, WalkStats};
+pub use snapshot::Snapshot;
+pub use sweep::{Swept, sweep};
 
 /// Nodes are numbered below this; the top bit of a u32 stays free.
 pub const MAX_NODES: usize = 1 << 31;

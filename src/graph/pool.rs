@@ -1,14 +1,21 @@
 //! What one walk remembers: its best candidates, sorted, and the nodes it has seen.
 
+/// Ghosts that are let in beside the others, at most: a sweep takes them away before there are so many near one place.
+const GHOSTS: usize = 4_096;
+
 /// The `capacity` nearest nodes seen so far, ascending by (distance, node), each expanded or not.
 ///
-/// An entry is one u64: the distance's bits made order-preserving, the node shifted by one, and bit 0 for
-/// "expanded". Comparing entries compares distances first, then nodes, so equal distances order by node.
+/// An entry is one u64: the distance's bits made order-preserving, the node (xor a salt) shifted by one, and bit 0 for
+/// "expanded". Comparing entries compares distances first, then salted nodes. With salt 0 equal distances order by node;
+/// inserts take a salt each, so that of many equal neighbours not all choose the same few.
 /// Invariant: entries before `cursor` are expanded.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     entries: Vec<u64>,
     capacity: usize,
+    /// The capacity without ghosts.
+    least: usize,
+    salt: u32,
     cursor: usize,
 }
 
@@ -26,27 +33,71 @@ pub(super) fn unordered(bits: u32) -> f32 {
 }
 
 impl Pool {
-    pub(super) fn reset(&mut self, capacity: usize) {
+    /// Empties the pool; the salt has 31 bits.
+    pub(super) fn reset(&mut self, capacity: usize, salt: u32) {
         self.entries.clear();
         self.entries.reserve(capacity + 1);
         self.capacity = capacity;
+        self.least = capacity;
+        self.salt = salt & (u32::MAX >> 1);
         self.cursor = 0;
     }
 
     /// Takes a node in if it is among the nearest; it must not have been offered before.
     #[inline]
     pub(super) fn offer(&mut self, distance: f32, node: u32) -> bool {
-        let entry = u64::from(ordered(distance)) << 32 | u64::from(node) << 1;
-        if self.entries.len() == self.capacity {
+        let entry = self.entry(distance, node);
+        if self.entries.len() >= self.capacity {
             if self.entries.last().is_none_or(|&last| entry >= last) {
                 return false;
             }
             self.entries.pop();
         }
+        self.insert(entry);
+        true
+    }
+
+    /// As `offer`, where ghosts are let in beside the `capacity` nearest others: as long as they are nearer than the last
+    /// of those.
+    #[inline]
+    pub(super) fn offer_among(&mut self, distance: f32, node: u32, is_ghost: impl Fn(u32) -> bool) -> bool {
+        let entry = self.entry(distance, node);
+        let full = self.entries.len() >= self.capacity;
+        if full && self.entries.last().is_none_or(|&last| entry >= last) {
+            return false;
+        }
+        self.insert(entry);
+        if is_ghost(node) && self.capacity < self.least + GHOSTS {
+            self.capacity += 1;
+        } else if full {
+            self.entries.pop();
+        }
+        // When as many as wanted are in, ghosts behind the last of them lead nowhere that matters.
+        while self.entries.len() >= self.capacity
+            && self.entries.last().is_some_and(|&last| is_ghost(self.node(last)))
+        {
+            self.entries.pop();
+            // A node may have died since it was let in.
+            self.capacity = (self.capacity - 1).max(self.least);
+        }
+        true
+    }
+
+    #[inline]
+    fn entry(&self, distance: f32, node: u32) -> u64 {
+        u64::from(ordered(distance)) << 32 | u64::from(node ^ self.salt) << 1
+    }
+
+    #[inline]
+    fn node(&self, entry: u64) -> u32 {
+        ((entry as u32) >> 1) ^ self.salt
+    }
+
+    #[inline]
+    fn insert(&mut self, entry: u64) {
         let at = self.entries.partition_point(|&other| other < entry);
         self.entries.insert(at, entry);
         self.cursor = self.cursor.min(at);
-        true
     }
 
     /// The nearest node not expanded yet, now marked as expanded.
@@ -56,7 +107,7 @@ impl Pool {
             self.cursor += 1;
             if *entry & 1 == 0 {
                 *entry |= 1;
-                return Some((*entry as u32) >> 1);
+                return Some(((*entry as u32) >> 1) ^ self.salt);
             }
         }
         None
@@ -65,18 +116,18 @@ impl Pool {
     /// The node that `expand` would most likely give next.
     #[inline]
     pub(super) fn upcoming(&self) -> Option<u32> {
-        self.entries.get(self.cursor).map(|&entry| (entry as u32) >> 1)
+        self.entries.get(self.cursor).map(|&entry| self.node(entry))
     }
 
     /// Whether `capacity` nodes are in and `distance` is beyond them all.
     pub(super) fn rejects(&self, distance: f32) -> bool {
-        self.entries.len() == self.capacity
+        self.entries.len() >= self.capacity
             && self.entries.last().is_none_or(|&last| u64::from(ordered(distance)) > last >> 32)
     }
 
     /// Distance and node, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
-        self.entries.iter().map(|&entry| (unordered((entry >> 32) as u32), (entry as u32) >> 1))
+        self.entries.iter().map(|&entry| (unordered((entry >> 32) as u32), self.node(entry)))
     }
 }
 
@@ -123,7 +174,7 @@ mod tests {
             offers in prop::collection::vec(-4i8..4, 0..60), capacity in 1usize..20,
         ) {
             let mut pool = Pool::default();
-            pool.reset(capacity);
+            pool.reset(capacity, 0);
             let mut oracle = Vec::new();
             for (node, distance) in offers.iter().enumerate() {
                 pool.offer(f32::from(*distance) / 2.0, node as u32);
@@ -138,9 +189,28 @@ mod tests {
         }
 
         #[test]
+        fn ghosts_take_no_places(
+            offers in prop::collection::vec(-4i8..4, 0..60), capacity in 1usize..20,
+        ) {
+            let is_ghost = |node: u32| node % 3 == 1;
+            let mut pool = Pool::default();
+            pool.reset(capacity, 0);
+            let mut oracle = Vec::new();
+            for (node, distance) in offers.iter().enumerate() {
+                pool.offer_among(f32::from(*distance), node as u32, is_ghost);
+                oracle.push((f32::from(*distance), node as u32));
+            }
+            oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let mut wanted: Vec<_> = oracle.into_iter().filter(|&(_, node)| !is_ghost(node)).collect();
+            wanted.truncate(capacity);
+            let found: Vec<_> = pool.iter().filter(|&(_, node)| !is_ghost(node)).collect();
+            prop_assert_eq!(found, wanted);
+        }
+
+        #[test]
         fn every_node_is_expanded_once(offers in prop::collection::vec(0u8..50, 0..40)) {
             let mut pool = Pool::default();
-            pool.reset(100);
+            pool.reset(100, 77);
             let mut expanded = Vec::new();
             for (node, &distance) in offers.iter().enumerate() {
                 pool.offer(f32::from(distance), node as u32);

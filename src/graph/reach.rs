@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::build::BuildParams;
+use super::link::{Linker, salt_of};
 use super::links::{Graph, NONE};
 use super::search::Scratch;
 use crate::vector::Codes;
@@ -55,7 +57,9 @@ fn incoming(graph: &Graph) -> Vec<u32> {
     let mut count = vec![0; graph.nodes()];
     for node in 0..graph.nodes() as u32 {
         for neighbour in graph.neighbours(node, 0) {
-            count[neighbour as usize] += 1;
+            if let Some(count) = count.get_mut(neighbour as usize) {
+                *count += 1;
+            }
         }
     }
     count
@@ -63,9 +67,23 @@ fn incoming(graph: &Graph) -> Vec<u32> {
 
 /// The nodes that no path of level-0 links leads to from the entry point.
 pub fn reach(graph: &Graph) -> Vec<u32> {
-    let mut seen = vec![false; graph.nodes()];
+    reach_among(graph, &|_| false)
+}
+
+/// As `reach`, of the nodes that are not gone; paths may not lead through those that are.
+fn reach_among(graph: &Graph, gone: &dyn Fn(u32) -> bool) -> Vec<u32> {
+    let seen = spread_from_entry(graph, gone);
+    (0..seen.len() as u32).filter(|&node| !seen[node as usize]).collect()
+}
+
+/// Marks what can be reached, and what is gone.
+fn spread_from_entry(graph: &Graph, gone: &dyn Fn(u32) -> bool) -> Vec<bool> {
+    let mut seen: Vec<bool> = (0..graph.nodes() as u32).map(gone).collect();
+    if let Some(entry) = seen.get_mut(graph.entry() as usize) {
+        *entry = false;
+    }
     spread(graph, graph.entry(), &mut seen);
-    (0..graph.nodes() as u32).filter(|&node| !seen[node as usize]).collect()
+    seen
 }
 
 fn spread(graph: &Graph, from: u32, seen: &mut [bool]) {
@@ -76,7 +94,9 @@ fn spread(graph: &Graph, from: u32, seen: &mut [bool]) {
     let mut queue = VecDeque::from([from]);
     while let Some(node) = queue.pop_front() {
         for neighbour in graph.neighbours(node, 0) {
-            if !std::mem::replace(&mut seen[neighbour as usize], true) {
+            // Nodes that came since the marks were made are not asked about.
+            if let Some(seen @ false) = seen.get_mut(neighbour as usize) {
+                *seen = true;
                 queue.push_back(neighbour);
             }
         }
@@ -87,71 +107,93 @@ fn spread(graph: &Graph, from: u32, seen: &mut [bool]) {
 /// of the farthest neighbour that others link to as well. That may cut off another node, so rounds follow until none
 /// is left (ten at most; what is then left is in the report).
 pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
+    let params = BuildParams { m: graph.m(), ef_construction: ef, seed: 0 };
+    repair_among(graph, codes, &Linker::new(params), &|_| false, ef)
+}
+
+/// As `repair`, among the nodes that are not gone.
+pub(super) fn repair_among(
+    graph: &Graph,
+    codes: &Codes,
+    linker: &Linker,
+    gone: &dyn Fn(u32) -> bool,
+    ef: usize,
+) -> Reach {
     let mut report = Reach::default();
-    let mut lost = reach(graph);
+    let mut lost = reach_among(graph, gone);
     report.unreachable = lost.len();
-    let mut scratch = Scratch::default();
+    let mut mender = Mender { graph, codes, linker, gone, incoming: Vec::new(), scratch: Scratch::default() };
     while !lost.is_empty() && report.rounds < 10 {
         report.rounds += 1;
-        let mut incoming = incoming(graph);
-        let mut seen = vec![false; graph.nodes()];
-        spread(graph, graph.entry(), &mut seen);
+        mender.incoming = incoming(graph);
+        let mut seen = spread_from_entry(graph, gone);
         for &node in &lost {
             // An earlier repair may have led here already.
-            if !seen[node as usize]
-                && attach(
-                    graph,
-                    codes,
-                    node,
-                    (ef << report.rounds).min(MAX_REPAIR_EF),
-                    &mut incoming,
-                    &mut scratch,
-                )
-            {
+            if !seen[node as usize] && mender.attach(node, (ef << report.rounds).min(MAX_REPAIR_EF)) {
                 spread(graph, node, &mut seen);
             }
         }
-        lost = reach(graph);
+        lost = reach_among(graph, gone);
     }
     report.left = lost.len();
     report
 }
 
-/// Links `node` from the nearest node that a search for it finds and that has room.
-fn attach(
-    graph: &Graph,
-    codes: &Codes,
-    node: u32,
-    ef: usize,
-    incoming: &mut [u32],
-    scratch: &mut Scratch,
-) -> bool {
-    // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
-    let mut distances = Vec::new();
-    codes.distances(codes.row(node), &[graph.entry()], &mut distances);
-    graph.walk(codes, codes.row(node), &[(distances[0], graph.entry())], ef, 0, scratch);
-    let near: Vec<(f32, u32)> = scratch.pool.iter().filter(|&(_, other)| other != node).collect();
-    for &(_, other) in &near {
-        let row = graph.row(other, 0);
-        if let Some(free) = row.iter().find(|link| link.load(Relaxed) == NONE) {
-            free.store(node, Relaxed);
-            incoming[node as usize] += 1;
-            return true;
+struct Mender<'a> {
+    graph: &'a Graph,
+    codes: &'a Codes,
+    linker: &'a Linker,
+    gone: &'a dyn Fn(u32) -> bool,
+    incoming: Vec<u32>,
+    scratch: Scratch,
+}
+
+impl Mender<'_> {
+    /// Links `node` from the nearest node that a search for it finds and that has room.
+    fn attach(&mut self, node: u32, ef: usize) -> bool {
+        // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
+        let (graph, codes, entry) = (self.graph, self.codes, self.graph.entry());
+        let mut distances = Vec::new();
+        codes.distances(codes.row(node), &[entry], &mut distances);
+        graph.walk(codes, codes.row(node), &[(distances[0], entry)], ef, 0, salt_of(node), &mut self.scratch);
+        let near = self.scratch.pool.iter().map(|(_, other)| other);
+        let near: Vec<u32> = near.filter(|&other| other != node && !(self.gone)(other)).collect();
+        for &other in &near {
+            let _guard = self.linker.lock(other);
+            let row = graph.row(other, 0);
+            if let Some(free) = row.iter().find(|link| link.load(Relaxed) == NONE) {
+                self.linker.keep(graph, other);
+                free.store(node, Relaxed);
+                self.count(node, 1);
+                return true;
+            }
         }
+        near.iter().any(|&other| self.replace_farthest(other, node))
     }
-    for &(_, other) in &near {
-        let row = graph.row(other, 0);
-        let ids: Vec<u32> = row.iter().map(|link| link.load(Relaxed)).collect();
-        codes.distances(codes.row(other), &ids, &mut distances);
+
+    /// Puts `node` in the place of the farthest neighbour of `of` that others link to as well.
+    fn replace_farthest(&mut self, of: u32, node: u32) -> bool {
+        let _guard = self.linker.lock(of);
+        let row = self.graph.row(of, 0);
+        let ids = row.iter().map(|link| link.load(Relaxed)).take_while(|&id| id != NONE);
+        let ids: Vec<u32> = ids.filter(|&id| (id as usize) < self.codes.len()).collect();
+        let mut distances = Vec::new();
+        self.codes.distances(self.codes.row(of), &ids, &mut distances);
         let spare = (0..ids.len())
-            .filter(|&place| incoming[ids[place] as usize] > 1)
+            .filter(|&place| self.incoming.get(ids[place] as usize).is_some_and(|&count| count > 1))
             .max_by(|&a, &b| distances[a].total_cmp(&distances[b]));
-        if let Some(place) = spare {
-            incoming[ids[place] as usize] -= 1;
-            incoming[node as usize] += 1;
-            row[place].store(node, Relaxed);
-            return true;
+        let Some(place) = spare else { return false };
+        self.linker.keep(self.graph, of);
+        let Some(link) = row.iter().find(|link| link.load(Relaxed) == ids[place]) else { return false };
+        link.store(node, Relaxed);
+        self.count(ids[place], -1);
+        self.count(node, 1);
+        true
+    }
+
+    fn count(&mut self, node: u32, change: i32) {
+        if let Some(count) = self.incoming.get_mut(node as usize) {
+            *count = count.saturating_add_signed(change);
         }
     }
-    false
 }

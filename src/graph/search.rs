@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::links::Graph;
+use super::links::{Graph, NONE};
 use super::pool::{Pool, Visited, ordered, unordered};
 use crate::vector::{Codes, kernel};
 
@@ -43,7 +43,8 @@ impl Graph {
     /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`.
     ///
     /// With `allowed`, only nodes that pass are found, but the walk goes through the others; it then goes on until
-    /// `ef` nodes that pass are nearer than any left to expand.
+    /// `ef` nodes that pass are nearer than any left to expand. Without it, dead nodes may be among the found, but
+    /// do not count towards `ef`.
     pub fn search(
         &self,
         codes: &Codes,
@@ -55,17 +56,18 @@ impl Graph {
     ) -> WalkStats {
         scratch.stats = WalkStats::default();
         found.clear();
-        if self.nodes() == 0 {
+        let entry = self.entry();
+        // The entry is published after its node is, so a reader that sees the one sees the other.
+        if entry as usize >= self.nodes() {
             return scratch.stats;
         }
-        let entry = self.entry();
         let nearest = self.descend(codes, query, entry, self.level(entry), 0, scratch);
         // The entry point is a start too: all nodes can be reached from there, by construction and repair, while the
         // links of a tight group where the descent ends may all stay inside it.
         codes.distances(query, &[entry], &mut scratch.distances);
         let starts = [nearest, (scratch.distances[0], entry)];
         match allowed {
-            None => self.walk(codes, query, &starts, ef, 0, scratch),
+            None => self.walk(codes, query, &starts, ef, 0, 0, scratch),
             Some(allowed) => self.walk_filtered(codes, query, &starts, ef, allowed, scratch),
         }
         found.extend(scratch.pool.iter());
@@ -103,7 +105,9 @@ impl Graph {
         best
     }
 
-    /// Leaves in the scratch's pool the `ef` nearest nodes of a level that are reached from `starts`.
+    /// Leaves in the scratch's pool the `ef` nearest nodes of a level that are reached from `starts`; of equally near ones,
+    /// those that the salt prefers.
+    #[allow(clippy::too_many_arguments, reason = "a walk's parameters, each used as it is")]
     pub(super) fn walk(
         &self,
         codes: &Codes,
@@ -111,17 +115,42 @@ impl Graph {
         starts: &[(f32, u32)],
         ef: usize,
         level: u8,
+        salt: u32,
         scratch: &mut Scratch,
     ) {
-        scratch.pool.reset(ef);
-        scratch.visited.reset(self.nodes());
+        scratch.pool.reset(ef, salt);
+        if self.dead_nodes() == 0 {
+            self.walk_among::<false>(codes, query, starts, level, scratch);
+        } else {
+            self.walk_among::<true>(codes, query, starts, level, scratch);
+        }
+    }
+
+    /// The walk; with `GHOSTS`, dead nodes are gone through without taking a place in the pool.
+    fn walk_among<const GHOSTS: bool>(
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        starts: &[(f32, u32)],
+        level: u8,
+        scratch: &mut Scratch,
+    ) {
+        let offer = |pool: &mut Pool, distance: f32, node: u32| {
+            if GHOSTS {
+                pool.offer_among(distance, node, |node| self.is_dead(node));
+            } else {
+                pool.offer(distance, node);
+            }
+        };
+        let nodes = self.nodes();
+        scratch.visited.reset(nodes);
         for &(distance, node) in starts {
             if scratch.visited.insert(node) {
-                scratch.pool.offer(distance, node);
+                offer(&mut scratch.pool, distance, node);
             }
         }
         while let Some(node) = scratch.pool.expand() {
-            self.gather(node, level, &mut scratch.visited, &mut scratch.batch);
+            self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
             if level == 0
                 && let Some(next) = scratch.pool.upcoming()
             {
@@ -131,7 +160,7 @@ impl Graph {
             scratch.stats.visited += scratch.batch.len();
             scratch.stats.expanded += 1;
             for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
-                scratch.pool.offer(distance, node);
+                offer(&mut scratch.pool, distance, node);
             }
         }
     }
@@ -146,8 +175,9 @@ impl Graph {
         allowed: &Allowed<'_>,
         scratch: &mut Scratch,
     ) {
-        scratch.pool.reset(ef);
-        scratch.visited.reset(self.nodes());
+        let nodes = self.nodes();
+        scratch.pool.reset(ef, 0);
+        scratch.visited.reset(nodes);
         scratch.frontier.clear();
         let key = |distance: f32, node: u32| Reverse((ordered(distance), node));
         for &(distance, node) in starts {
@@ -162,7 +192,7 @@ impl Graph {
             if scratch.pool.rejects(unordered(bits)) || scratch.stats.visited > allowed.give_up {
                 break;
             }
-            self.gather(node, 0, &mut scratch.visited, &mut scratch.batch);
+            self.gather(node, 0, nodes, &mut scratch.visited, &mut scratch.batch);
             codes.distances(query, &scratch.batch, &mut scratch.distances);
             scratch.stats.visited += scratch.batch.len();
             scratch.stats.expanded += 1;
@@ -179,13 +209,16 @@ impl Graph {
 
     /// Replaces `batch` by a node's neighbours that were not visited, now marked.
     #[inline]
-    fn gather(&self, node: u32, level: u8, visited: &mut Visited, batch: &mut Vec<u32>) {
+    fn gather(&self, node: u32, level: u8, nodes: usize, visited: &mut Visited, batch: &mut Vec<u32>) {
         batch.clear();
-        let nodes = self.parts.nodes;
         for link in self.row(node, level) {
             let id = link.load(Relaxed);
             if id as usize >= nodes {
-                break;
+                if id == NONE {
+                    break;
+                }
+                // Linked after this walk began: not its business.
+                continue;
             }
             if visited.insert(id) {
                 batch.push(id);

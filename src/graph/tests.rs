@@ -189,7 +189,7 @@ fn damaged_arrays_are_searched_without_harm_and_verify_tells() {
 /// A ring: cheap to make, valid, so that a test can damage it often.
 fn built_parts(codes: &Codes) -> Graph {
     let nodes = codes.len();
-    let links = AtomicArray::filled(NONE, nodes * 4, nodes * 4).expect("memory");
+    let links: AtomicArray = AtomicArray::filled(NONE, nodes * 4, nodes * 4).expect("memory");
     for node in 0..nodes {
         links.as_slice()[node * 4].store(((node + 1) % nodes) as u32, std::sync::atomic::Ordering::Relaxed);
     }
