@@ -70,10 +70,10 @@ impl IndexFile {
         Ok(section)
     }
 
-    /// Maps or loads a section.
-    pub fn region(&self, section: &Section, mode: Mode) -> Result<Region, FileError> {
+    /// Maps or loads a section, with addresses for `room` more bytes behind it.
+    pub fn region(&self, section: &Section, mode: Mode, room: usize) -> Result<Region, FileError> {
         let length = section.length as usize;
-        Ok(Region::open(&self.file, section.offset, length, length, mode)?)
+        Ok(Region::open(&self.file, section.offset, length, length.saturating_add(room), mode)?)
     }
 
     /// Reads a small section whole.

@@ -59,6 +59,8 @@ kinds! {
     CodeParameters = 22, "code-parameters";
     /// One over the length of each vector, under cosine.
     InverseNorms = 23, "inverse-norms";
+    /// Hash table that finds a node by its vector's bytes.
+    VectorSlots = 24, "vector-slots";
     /// Node of each item.
     ItemNode = 30, "item-node";
     /// Next and previous item on the same node.
@@ -85,6 +87,8 @@ kinds! {
     DictionaryHeap = 43, "dictionary-heap";
     /// A dictionary's hash table.
     DictionarySlots = 44, "dictionary-slots";
+    /// Versions of deleted items, JSON.
+    Tombstones = 50, "tombstones";
     /// crc32c of each block before this section.
     Checksums = 90, "checksums";
 }
@@ -163,8 +167,8 @@ impl RawEntry {
         offset: u64,
         length: u64,
     ) -> RawEntry {
-        RawEntry::named(kind.code(), kind.name(), kind != Kind::Lineage && kind != Kind::Report, instance)
-            .placed(element, stride, offset, length)
+        let optional = matches!(kind, Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones);
+        RawEntry::named(kind.code(), kind.name(), !optional, instance).placed(element, stride, offset, length)
     }
 
     pub(super) fn named(code: u32, text: &str, required: bool, instance: u32) -> RawEntry {

@@ -44,6 +44,24 @@ impl<W: Write + Seek> FileWriter<W> {
         self.entry(entry, bytes)
     }
 
+    /// Adds a section whose bytes come in pieces of whole elements.
+    pub fn section_of(
+        &mut self,
+        kind: Kind,
+        instance: u32,
+        element: ElementCode,
+        stride: usize,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<(), FileError> {
+        let start = self.position;
+        for piece in pieces {
+            self.raw(piece)?;
+        }
+        let length = self.position - start;
+        self.entries.push(RawEntry::new(kind, instance, element, stride as u64, start, length));
+        self.pad()
+    }
+
     /// Adds a section of a kind that this version does not know; how tests make files of the future.
     #[cfg(test)]
     pub(crate) fn foreign(

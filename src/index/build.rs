@@ -11,17 +11,16 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Index;
-use super::items::{Facts, Items, LIVE};
-use super::open::column_kind;
-use super::query::{self, QueryError};
+use super::items::{Facts, ItemParts, LIVE};
+use super::query;
+use super::row::RowBuffers;
 use super::schema::Schema;
+use super::write::{Contents, vector_slots};
 use crate::arena::{ArenaError, Array};
-use crate::attributes::{
-    AttributeType, ColumnPart, Columns, ColumnsBuilder, ColumnsError, StringTable, Value,
-};
-use crate::file::{self, ElementCode, FileError, FileWriter, Kind};
+use crate::attributes::{Columns, ColumnsBuilder, ColumnsError, Value};
+use crate::file::{self, FileError};
 use crate::graph::{self, BuildParams, Graph, GraphError};
-use crate::vector::{CodeKind, Codec, Codes, Element, ElementError, Metric};
+use crate::vector::{CodeKind, Codec, Codes, Element, Metric};
 
 /// Vectors that the codec is trained on, at most.
 const TRAINING_SAMPLE: usize = 20_000;
@@ -180,10 +179,10 @@ pub struct IndexBuilder {
     norms: Vec<f32>,
     by_hash: HashMap<u64, u32>,
     node_of_row: Vec<u32>,
-    items: Items,
+    items: ItemParts,
     columns: Option<ColumnsBuilder>,
     string_seed: u64,
-    scratch: (Vec<f32>, Vec<u8>),
+    scratch: RowBuffers,
 }
 
 impl IndexBuilder {
@@ -203,14 +202,7 @@ impl IndexBuilder {
             norms: Vec::new(),
             by_hash: HashMap::new(),
             node_of_row: Vec::new(),
-            items: Items {
-                ids: StringTable::new(string_seed, rows)?,
-                node: Array::with_capacity(rows)?,
-                ring: Array::with_capacity(rows)?,
-                node_item: Array::with_capacity(rows)?,
-                facts: Array::with_capacity(rows)?,
-                flags: Array::with_capacity(rows)?,
-            },
+            items: ItemParts::new(string_seed, rows)?,
             columns: Some(columns),
             string_seed,
             scratch: Default::default(),
@@ -237,34 +229,16 @@ impl IndexBuilder {
     }
 
     fn push_row(&mut self, element: Element, row: &[u8]) -> Result<(), BuildError> {
-        let schema = &self.options.schema;
-        let (numbers, stored) = &mut self.scratch;
-        let fail = |reason: String| BuildError::Vector { row: self.node_of_row.len(), reason };
-        numbers.clear();
-        element.decode(row, numbers);
-        query::check(numbers, schema.dimension, schema.metric).map_err(|error| fail(plain(error)))?;
-        stored.clear();
-        if element == schema.element && matches!(element, Element::I8 | Element::U8) {
-            stored.extend_from_slice(row);
-        } else {
-            let mut encoded = schema.element.encode(numbers, stored);
-            if encoded.is_err() && (schema.metric, schema.element) == (Metric::Cosine, Element::I8) {
-                to_signed_bytes(numbers);
-                stored.clear();
-                encoded = schema.element.encode(numbers, stored);
-            }
-            encoded.map_err(|error: ElementError| fail(error.to_string()))?;
-            numbers.clear();
-            schema.element.decode(stored, numbers);
-        }
-        let norm = query::check(numbers, schema.dimension, schema.metric)
-            .map_err(|error| fail(format!("as {}: {}", schema.element, plain(error))))?;
+        self.scratch.numbers.clear();
+        element.decode(row, &mut self.scratch.numbers);
+        let fail = |reason| BuildError::Vector { row: self.node_of_row.len(), reason };
+        let norm = self.scratch.store(&self.options.schema).map_err(fail)?;
         self.hang_row(norm as f32)
     }
 
     /// Finds the node of the row in `scratch`, or makes it one.
     fn hang_row(&mut self, norm: f32) -> Result<(), BuildError> {
-        let stored = &self.scratch.1;
+        let stored = &self.scratch.stored;
         let mut hash = xxh3_64(stored);
         let nodes = self.norms.len() as u32;
         let node = loop {
@@ -405,7 +379,7 @@ impl IndexBuilder {
     fn report(&self, codes: &Codes, clipped_share: f64, reach: graph::Reach) -> BuildReport {
         let nodes = self.norms.len();
         let mut families = vec![0; nodes];
-        for &node in self.items.node.as_slice() {
+        for &node in self.items.node.iter() {
             families[node as usize] += 1;
         }
         let sum: f64 = self.norms.iter().map(|&norm| f64::from(norm)).sum();
@@ -415,9 +389,9 @@ impl IndexBuilder {
             max: self.norms.iter().copied().reduce(f32::max).unwrap_or(0.0).into(),
         };
         BuildReport {
-            items: self.items.len(),
+            items: self.items.node.len(),
             nodes,
-            duplicates: self.items.len() - nodes,
+            duplicates: self.items.node.len() - nodes,
             largest_family: families.iter().copied().max().unwrap_or(0),
             reach,
             norms,
@@ -436,139 +410,38 @@ impl IndexBuilder {
         clipped_share: f64,
         report: &[u8],
     ) -> Result<(), FileError> {
-        let schema = self.options.schema.to_json().to_string();
-        let lineage = self.options.lineage.to_string();
-        let mut file = FileWriter::new(out)?;
-        file.section(Kind::Schema, 0, ElementCode::Bytes, 1, schema.as_bytes())?;
-        file.section(Kind::Lineage, 0, ElementCode::Bytes, 1, lineage.as_bytes())?;
-        file.section(Kind::Report, 0, ElementCode::Bytes, 1, report)?;
-        self.write_graph(&mut file, graph)?;
-        self.write_vectors(&mut file, codes, clipped_share)?;
-        self.write_items(&mut file)?;
-        self.write_columns(&mut file)?;
-        let facts = file::Facts {
-            file: *uuid::Uuid::new_v4().as_bytes(),
+        let builder = self.columns.take();
+        let columns = builder.map(ColumnsBuilder::finish).transpose();
+        let columns = columns
+            .map_err(|error| FileError::io("finishing columns")(std::io::Error::other(error.to_string())))?;
+        let schema = &self.options.schema;
+        let raw = codes.codec().kind == CodeKind::Raw;
+        let inverse: Vec<f32> = self.norms.iter().map(|norm| 1.0 / norm).collect();
+        let vectors = if raw { codes.rows().bytes } else { self.vectors.as_bytes() };
+        let slots = vector_slots(vectors, self.row_len)
+            .map_err(|error| FileError::io("hashing vectors")(std::io::Error::other(error.to_string())))?;
+        Contents {
+            schema,
+            lineage: &self.options.lineage,
+            report,
+            seed: self.options.seed,
+            string_seed: self.string_seed,
             collection: self.options.collection.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes()),
-            schema_hash: *blake3::hash(schema.as_bytes()).as_bytes(),
-            lineage_hash: *blake3::hash(lineage.as_bytes()).as_bytes(),
             covers: self.options.covers,
             covers_hash: [0; 32],
-            shard: (0, 1),
-            nodes: codes.len() as u64,
-            items: self.items.len() as u64,
             created_at: self.options.now,
-            string_seed: self.string_seed,
-            embedding: self.options.schema.embedding.clone().unwrap_or_default(),
-        };
-        file.finish(facts)?;
-        Ok(())
-    }
-
-    fn write_graph(&self, file: &mut Writer<'_>, graph: &mut Graph) -> Result<(), FileError> {
-        let mut parameters = Vec::with_capacity(32);
-        for word in [graph.m() as u32, self.options.schema.hnsw.ef_construction as u32, graph.entry(), 0] {
-            parameters.extend_from_slice(&word.to_le_bytes());
+            clipped_share,
+            codec: *codes.codec(),
+            vectors: &mut std::iter::once(vectors),
+            codes: &mut std::iter::once(codes.rows().bytes),
+            inverse_norms: bytemuck::cast_slice(&inverse),
+            vector_slots: &slots,
+            items: &self.items,
+            columns: columns.as_ref(),
+            tombstones: &[],
+            graph,
         }
-        parameters.extend_from_slice(&self.options.seed.to_le_bytes());
-        parameters.extend_from_slice(&[0; 8]);
-        let m = graph.m();
-        let parts = graph.parts_mut();
-        file.section(Kind::Graph, 0, ElementCode::Bytes, 32, &parameters)?;
-        file.section(Kind::Links, 0, ElementCode::U32, 8 * m, parts.links.bytes())?;
-        file.section(Kind::Levels, 0, ElementCode::U8, 1, parts.levels.as_bytes())?;
-        file.section(Kind::UpperStart, 0, ElementCode::U32, 4, parts.upper_start.as_bytes())?;
-        file.section(Kind::Upper, 0, ElementCode::U32, 4 * m, parts.upper.bytes())
-    }
-
-    fn write_vectors(
-        &self,
-        file: &mut Writer<'_>,
-        codes: &Codes,
-        clipped_share: f64,
-    ) -> Result<(), FileError> {
-        let codec = codes.codec();
-        let kind = CodeKind::ALL.iter().position(|&kind| kind == codec.kind).unwrap_or(0) as u32;
-        let mut parameters = Vec::with_capacity(32);
-        parameters.extend_from_slice(&kind.to_le_bytes());
-        parameters.extend_from_slice(&1u32.to_le_bytes());
-        for number in [codec.scale, codec.offset, codec.bound, clipped_share as f32] {
-            parameters.extend_from_slice(&number.to_le_bytes());
-        }
-        parameters.extend_from_slice(&[0; 8]);
-        let element = match self.options.schema.element {
-            Element::F32 => ElementCode::F32,
-            Element::F16 => ElementCode::F16,
-            Element::I8 => ElementCode::I8,
-            Element::U8 => ElementCode::U8,
-        };
-        file.section(Kind::CodeParameters, 0, ElementCode::Bytes, 32, &parameters)?;
-        if codec.kind == CodeKind::Raw {
-            return file.section(Kind::Vectors, 0, element, self.row_len, codes.rows().bytes);
-        }
-        file.section(Kind::Vectors, 0, element, self.row_len, self.vectors.as_bytes())?;
-        file.section(Kind::Codes, 0, ElementCode::U8, codec.stride(), codes.rows().bytes)?;
-        if self.options.schema.metric == Metric::Cosine {
-            let inverse: Vec<f32> = self.norms.iter().map(|norm| 1.0 / norm).collect();
-            file.section(Kind::InverseNorms, 0, ElementCode::F32, 4, bytemuck::cast_slice(&inverse))?;
-        }
-        Ok(())
-    }
-
-    fn write_items(&self, file: &mut Writer<'_>) -> Result<(), FileError> {
-        let items = &self.items;
-        file.section(Kind::ItemNode, 0, ElementCode::U32, 4, items.node.as_bytes())?;
-        file.section(Kind::ItemRing, 0, ElementCode::U32, 8, items.ring.as_bytes())?;
-        file.section(Kind::NodeItem, 0, ElementCode::U32, 4, items.node_item.as_bytes())?;
-        file.section(Kind::ItemFacts, 0, ElementCode::Bytes, 32, items.facts.as_bytes())?;
-        file.section(Kind::ItemFlags, 0, ElementCode::U8, 1, items.flags.as_bytes())?;
-        let [refs, heap, slots] = items.ids.sections();
-        file.section(Kind::IdRefs, 0, ElementCode::U64, 8, refs)?;
-        file.section(Kind::IdHeap, 0, ElementCode::U8, 1, heap)?;
-        file.section(Kind::IdSlots, 0, ElementCode::U32, 4, slots)
-    }
-
-    fn write_columns(&mut self, file: &mut Writer<'_>) -> Result<(), FileError> {
-        let Some(columns) = self.columns.take() else { return Ok(()) };
-        let columns = columns
-            .finish()
-            .map_err(|error| FileError::io("finishing columns")(std::io::Error::other(error.to_string())))?;
-        for (part, ordinal, stride, bytes) in columns.sections() {
-            let attribute = columns.schema().get(ordinal as usize);
-            let element = element_code(part, attribute.map(|(_, spec)| spec.kind));
-            file.section(column_kind(part), ordinal, element, stride, bytes)?;
-        }
-        Ok(())
-    }
-}
-
-type Writer<'a> = FileWriter<&'a mut std::io::BufWriter<std::fs::File>>;
-
-fn element_code(part: ColumnPart, kind: Option<AttributeType>) -> ElementCode {
-    match (part, kind) {
-        (ColumnPart::DictionaryRefs, _) => ElementCode::U64,
-        (ColumnPart::DictionaryHeap, _) => ElementCode::U8,
-        (ColumnPart::Data, Some(AttributeType::Int | AttributeType::Time)) => ElementCode::I64,
-        (ColumnPart::Data, Some(AttributeType::Float)) => ElementCode::F64,
-        (ColumnPart::Data, Some(AttributeType::Bool)) => ElementCode::U8,
-        _ => ElementCode::U32,
-    }
-}
-
-/// What is wrong with an input vector, in words that do not speak of a query.
-fn plain(error: QueryError) -> String {
-    match error {
-        QueryError::Zero => {
-            "a zero vector (or one shorter than 1e-18) has no direction, which metric cosine needs".into()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Stretches a vector so that its largest number is 127 and rounds; under cosine the length does not matter.
-fn to_signed_bytes(numbers: &mut [f32]) {
-    let largest = numbers.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    for value in numbers {
-        *value = (*value / largest * 127.0).round();
+        .write(out)
     }
 }
 

@@ -3,28 +3,45 @@
 //! | file | does |
 //! |---|---|
 //! | `schema` | what a collection is made for |
-//! | `items` | ids, the nodes that items hang on, times and flags |
+//! | `items` | slots: ids, the nodes that items hang on, times, births and deaths |
+//! | `row` | a vector as it is stored |
 //! | `build` | vectors and items in, an index file out |
+//! | `write` | the sections of an index file |
 //! | `open` | an index file in, an [`Index`] out; and verifying one |
+//! | `view` | the index at one sequence number: what a request reads |
 //! | `query` | checks a query vector, compares it exactly |
 //! | `search` | plan, nominate by code, compare exactly, expand to items |
+//! | `live` | changes: upsert, patch and delete, and the sweep behind them |
+//! | `checkpoint` | the state at one sequence number as a new file |
 
 mod build;
+mod checkpoint;
 mod items;
+mod live;
+#[cfg(test)]
+mod live_tests;
 mod open;
 mod query;
+mod row;
 mod schema;
 mod search;
 #[cfg(test)]
 mod tests;
+mod view;
+mod write;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
-use crate::arena::Array;
-use crate::attributes::{Columns, ItemFacts};
+use crate::arena::{Array, Mode, Readers};
+use crate::attributes::Columns;
 use crate::file::IndexFile;
-use crate::graph::Graph;
+use crate::graph::{Graph, Linker};
 use crate::vector::{Codes, Kernel, Rows};
+
+pub use checkpoint::Checkpoint;
+pub use live::{ApplyError, Batch, Change, Put};
+pub use view::View;
 
 pub use build::{BuildError, BuildOptions, BuildReport, IndexBuilder, Norms, Phase};
 pub use open::IndexError;
@@ -32,7 +49,7 @@ pub use query::{Query, QueryError};
 pub use schema::{Hnsw, Schema};
 pub use search::{Candidate, Found, PlanKind, SearchParams};
 
-/// An index that answers queries, shared between threads. Frozen in this version.
+/// An index that answers queries and takes changes, shared between threads.
 #[derive(Debug)]
 pub struct Index {
     file: IndexFile,
@@ -50,6 +67,26 @@ pub struct Index {
     items: items::Items,
     columns: Columns,
     buffers: Mutex<Vec<search::Buffers>>,
+    /// Sequence number of the newest state that readers may see.
+    published: AtomicU64,
+    readers: Readers,
+    /// Sequence number at which a dead node was last hung on again.
+    revived: AtomicU64,
+    /// Nodes that are gone and that no sweep has seen.
+    unswept: AtomicUsize,
+    /// Nodes that there were at the last sweep.
+    swept_nodes: AtomicUsize,
+    /// Whether any item has a time to expire.
+    expiring: AtomicBool,
+    /// Nodes that came with the file.
+    base_nodes: usize,
+    /// Items for which addresses are reserved beyond those of the file.
+    room: usize,
+    mode: Mode,
+    linker: Linker,
+    writer: Mutex<live::Writer>,
+    /// One sweep at a time.
+    sweeping: Mutex<()>,
 }
 
 impl Index {
@@ -93,19 +130,50 @@ impl Index {
         self.file.header().total_len
     }
 
-    /// Items.
-    pub fn items(&self) -> u32 {
-        self.items.len() as u32
+    /// Sequence number of the newest state; at first that of the file.
+    pub fn seq(&self) -> u64 {
+        self.published.load(SeqCst)
     }
 
-    /// Distinct vectors.
+    fn expiring(&self) -> bool {
+        self.expiring.load(Relaxed)
+    }
+
+    /// Whether any item has a time to expire.
+    pub fn has_expiring(&self) -> bool {
+        self.expiring()
+    }
+
+    /// Items, as the newest state has them.
+    pub fn items(&self) -> u32 {
+        self.view(i64::MIN).count()
+    }
+
+    /// Distinct vectors of items.
     pub fn nodes(&self) -> u32 {
-        self.graph.nodes() as u32
+        (self.graph.nodes() - self.graph.dead_nodes()) as u32
+    }
+
+    /// Slots of items that changed or were deleted, which the next checkpoint leaves out, and all slots.
+    pub fn dead_slots(&self) -> (usize, usize) {
+        (self.items.deaths().len(), self.items.slots())
+    }
+
+    /// Share of the slots that are dead, or came since the file was opened: what a reopening onto a checkpoint makes good.
+    pub fn stale_share(&self) -> f64 {
+        let (dead, slots) = self.dead_slots();
+        let since = slots - self.items.base();
+        (dead + since) as f64 / slots.max(1) as f64
+    }
+
+    /// The id of an item.
+    pub fn id(&self, item: u32) -> &str {
+        self.items.id(item)
     }
 
     /// Node of an item: items with equal vectors share it.
     pub fn node(&self, item: u32) -> u32 {
-        self.items.node(item).unwrap_or(0)
+        self.items.parts.node(item).unwrap_or(0)
     }
 
     /// The graph, for inspection.
@@ -128,23 +196,5 @@ impl Index {
             Some(vectors) => Rows { bytes: vectors.as_slice(), stride: self.row_len },
             None => self.codes.rows(),
         }
-    }
-}
-
-impl ItemFacts for Index {
-    fn items(&self) -> u32 {
-        self.items.len() as u32
-    }
-    fn id(&self, item: u32) -> &str {
-        self.items.id(item)
-    }
-    fn find(&self, id: &str) -> Option<u32> {
-        self.items.ids.find(id).filter(|&item| (item as usize) < self.items.len())
-    }
-    fn inserted_at(&self, item: u32) -> i64 {
-        self.items.facts.get(item as usize).map_or(0, |facts| facts.inserted_at)
-    }
-    fn seq(&self, item: u32) -> u64 {
-        self.items.facts.get(item as usize).map_or(0, |facts| facts.seq)
     }
 }

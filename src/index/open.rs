@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use super::Index;
-use super::items::Items;
+use super::items::{ItemParts, Items};
+use super::live::Writer;
 use super::schema::Schema;
-use crate::arena::{Array, AtomicArray, Mode, Region};
+use crate::arena::{Array, AtomicArray, Mode, Readers, Region, SlotTable};
 use crate::attributes::{AttributeSchema, ColumnPart, Columns, StringTable};
 use crate::file::{FileError, IndexFile, Kind};
-use crate::graph::{Graph, GraphError, GraphParts};
+use crate::graph::{BuildParams, Graph, GraphError, GraphParts, Linker};
 use crate::vector::{CodeKind, Codec, Codes, Metric};
 
 /// An index could not be opened, or is damaged.
@@ -74,16 +76,34 @@ impl Index {
     /// Opens an index file: header, footer, table and lengths are checked, small sections are read, the rest is mapped
     /// (or, resident, the arrays that walks touch are loaded).
     pub fn open(path: &Path, mode: Mode) -> Result<Index, IndexError> {
+        Index::open_roomy(path, mode, 0)
+    }
+
+    /// As `open`, with addresses for `room` items more, which [`Index::apply`] adds.
+    pub fn open_roomy(path: &Path, mode: Mode, room: usize) -> Result<Index, IndexError> {
         IndexFile::open(path)
             .map_err(Trouble::from)
-            .and_then(|file| assemble(file, mode))
+            .and_then(|file| assemble(file, mode, room, None))
+            .map_err(|e| e.of(path))
+    }
+
+    /// As `open_roomy`, of an index without nodes, whose codes shall be made by `codec`.
+    pub(super) fn open_empty(
+        path: &Path,
+        mode: Mode,
+        room: usize,
+        codec: Codec,
+    ) -> Result<Index, IndexError> {
+        IndexFile::open(path)
+            .map_err(Trouble::from)
+            .and_then(|file| assemble(file, mode, room, Some(codec)))
             .map_err(|e| e.of(path))
     }
 
     /// Opens a file and checks every byte and every number in it; `progress` is told (blocks done, of).
     pub fn verify(path: &Path, progress: &dyn Fn(u64, u64)) -> Result<Index, IndexError> {
         let verified = IndexFile::open(path).and_then(|file| file.verify(progress).map(|()| file));
-        let index = verified.map_err(Trouble::from).and_then(|file| assemble(file, Mode::Mapped));
+        let index = verified.map_err(Trouble::from).and_then(|file| assemble(file, Mode::Mapped, 0, None));
         index.and_then(|index| index.verify_contents().map(|()| index)).map_err(|error| error.of(path))
     }
 
@@ -111,8 +131,11 @@ impl Index {
     }
 }
 
-fn assemble(file: IndexFile, mode: Mode) -> Result<Index, Trouble> {
-    let facts = &file.header().facts;
+/// Bytes of strings that are expected of an item that is yet to come, at most.
+const STRING_ROOM: usize = 256;
+
+fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> Result<Index, Trouble> {
+    let facts = file.header().facts.clone();
     let (nodes, items) = (facts.nodes as usize, facts.items as usize);
     if (nodes == 0) != (items == 0) || nodes > items {
         return Err(format!("{nodes} nodes cannot carry {items} items").into());
@@ -122,9 +145,9 @@ fn assemble(file: IndexFile, mode: Mode) -> Result<Index, Trouble> {
     let lineage = parse(&json_bytes(&file, Kind::Lineage, Some(&facts.lineage_hash))?, "lineage")?;
     let report = parse(&json_bytes(&file, Kind::Report, None)?, "report")?;
     let row_len = schema.dimension * schema.element.size();
-    let open = Sections { file: &file, mode };
-    let graph = open.graph(nodes)?;
-    let codec = open.codec(&schema)?;
+    let open = Sections { file: &file, mode, room };
+    let (graph, params) = open.graph(nodes)?;
+    let codec = codec.map_or_else(|| open.codec(&schema), Ok)?;
     let vectors = open.array(Kind::Vectors, row_len, nodes, Some(mode))?;
     let (codes, vectors) = match codec.kind {
         CodeKind::Raw => (Codes::new(codec, vectors), None),
@@ -134,7 +157,11 @@ fn assemble(file: IndexFile, mode: Mode) -> Result<Index, Trouble> {
         Metric::Cosine => open.array(Kind::InverseNorms, 4, nodes, Some(mode))?,
         _ => Array::with_capacity(0)?,
     };
-    let item_table = open.items(nodes, items)?;
+    let item_table = Items::new(open.items(nodes, items)?)?;
+    let vector_slots = open.vector_slots()?;
+    let tombstones = serde_json::from_slice(&json_bytes(&file, Kind::Tombstones, None)?)
+        .map_err(|error| format!("section tombstones: {error}"))?;
+    let expiring = report.get("expiring").and_then(serde_json::Value::as_u64).unwrap_or(0) > 0;
     let columns = open.columns(&schema.attributes, items)?;
     let build = uuid::Uuid::from_bytes(facts.file).to_string();
     let exact = Index::exact_kernel(schema.metric, schema.element, schema.dimension);
@@ -152,6 +179,18 @@ fn assemble(file: IndexFile, mode: Mode) -> Result<Index, Trouble> {
         items: item_table,
         columns,
         buffers: Mutex::new(Vec::new()),
+        published: AtomicU64::new(facts.covers),
+        readers: Readers::default(),
+        revived: AtomicU64::new(0),
+        unswept: AtomicUsize::new(0),
+        swept_nodes: AtomicUsize::new(nodes),
+        expiring: AtomicBool::new(expiring),
+        base_nodes: nodes,
+        room,
+        mode,
+        linker: Linker::new(params),
+        writer: Mutex::new(Writer::new(vector_slots, tombstones)),
+        sweeping: Mutex::new(()),
         file,
     })
 }
@@ -167,7 +206,8 @@ fn json_bytes(file: &IndexFile, kind: Kind, hash: Option<&[u8; 32]>) -> Result<V
             Ok(b"{}".into())
         };
     };
-    if section.length > MAX_JSON {
+    // One entry a deleted item: as many as there are.
+    if section.length > MAX_JSON && kind != Kind::Tombstones {
         return Err(
             format!("section {} has {} bytes, at most {MAX_JSON}", kind.name(), section.length).into()
         );
@@ -189,6 +229,8 @@ fn parse(bytes: &[u8], name: &str) -> Result<serde_json::Value, Trouble> {
 struct Sections<'a> {
     file: &'a IndexFile,
     mode: Mode,
+    /// Elements that each array can be given more.
+    room: usize,
 }
 
 impl Sections<'_> {
@@ -198,7 +240,7 @@ impl Sections<'_> {
             let reason = format!("section {} has {} elements, {count} expected", section.name, section.count);
             return Err(reason.into());
         }
-        Ok(self.file.region(section, mode)?)
+        Ok(self.file.region(section, mode, self.room.saturating_mul(stride))?)
     }
 
     /// An array of `count` rows; held in `mode`, or mapped.
@@ -212,25 +254,34 @@ impl Sections<'_> {
         Ok(Array::from_region(self.region(kind, stride, count, mode.unwrap_or(Mode::Mapped))?)?)
     }
 
-    fn graph(&self, nodes: usize) -> Result<Graph, Trouble> {
+    fn graph(&self, nodes: usize) -> Result<(Graph, BuildParams), Trouble> {
         let section = self.file.required(Kind::Graph, 0, 32)?;
         let bytes = self.file.bytes(section)?;
         let word =
             |at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let (m, entry) = (word(0) as usize, word(8));
+        let seed = u64::from(word(16)) | u64::from(word(20)) << 32;
+        let params = BuildParams { m, ef_construction: (word(4) as usize).clamp(1, 10_000), seed };
         if !(2..=256).contains(&m) {
             return Err(format!("graph: m is {m}, allowed is 2 to 256").into());
         }
         let upper = self.file.required(Kind::Upper, 0, 4 * m as u64)?;
-        Ok(Graph::new(GraphParts {
+        let upper = self.file.region(upper, self.mode, self.room.saturating_mul(4 * m))?;
+        let graph = Graph::new(GraphParts {
             m,
             nodes,
             entry,
             links: AtomicArray::from_region(self.region(Kind::Links, 8 * m, nodes, self.mode)?)?,
             levels: self.array(Kind::Levels, 1, nodes, Some(self.mode))?,
             upper_start: self.array(Kind::UpperStart, 4, nodes, Some(self.mode))?,
-            upper: AtomicArray::from_region(self.file.region(upper, self.mode)?)?,
-        })?)
+            upper: AtomicArray::from_region(upper)?,
+        })?;
+        Ok((graph, params))
+    }
+
+    fn vector_slots(&self) -> Result<Option<SlotTable>, Trouble> {
+        let Some(section) = self.file.section(Kind::VectorSlots, 0) else { return Ok(None) };
+        Ok(Some(SlotTable::from_region(self.file.region(section, Mode::Mapped, 0)?)?))
     }
 
     fn codec(&self, schema: &Schema) -> Result<Codec, Trouble> {
@@ -254,21 +305,35 @@ impl Sections<'_> {
         Ok(Codec { kind: want, element: schema.element, dimension: schema.dimension, scale, offset, bound })
     }
 
-    fn items(&self, nodes: usize, items: usize) -> Result<Items, Trouble> {
-        let table = |kind: Kind, stride: u64| -> Result<Region, Trouble> {
-            Ok(self.file.region(self.file.required(kind, 0, stride)?, Mode::Mapped)?)
+    fn items(&self, nodes: usize, items: usize) -> Result<ItemParts, Trouble> {
+        let table = |kind: Kind, stride: u64, room: usize| -> Result<Region, Trouble> {
+            Ok(self.file.region(self.file.required(kind, 0, stride)?, Mode::Mapped, room)?)
         };
+        let heap_room = self.room.saturating_mul(STRING_ROOM);
         let seed = self.file.header().facts.string_seed;
         let refs = self.region(Kind::IdRefs, 8, items, Mode::Mapped)?;
-        let ids = StringTable::open(seed, refs, table(Kind::IdHeap, 1)?, table(Kind::IdSlots, 4)?)?;
-        Ok(Items {
+        let ids =
+            StringTable::open(seed, refs, table(Kind::IdHeap, 1, heap_room)?, table(Kind::IdSlots, 4, 0)?)?;
+        let atomic = |kind: Kind, stride: usize, count: usize| -> Result<AtomicArray, Trouble> {
+            Ok(AtomicArray::from_region(self.region(kind, stride, count, Mode::Mapped)?)?)
+        };
+        Ok(ItemParts {
             ids,
             node: self.array(Kind::ItemNode, 4, items, None)?,
-            ring: self.array(Kind::ItemRing, 8, items, None)?,
-            node_item: self.array(Kind::NodeItem, 4, nodes, None)?,
+            ring: atomic(Kind::ItemRing, 8, items)?,
+            node_item: atomic(Kind::NodeItem, 4, nodes)?,
             facts: self.array(Kind::ItemFacts, 32, items, None)?,
             flags: self.array(Kind::ItemFlags, 1, items, None)?,
         })
+    }
+
+    /// Bytes that a part of a column can be given more.
+    fn column_room(&self, part: ColumnPart) -> usize {
+        match part {
+            ColumnPart::Data | ColumnPart::DictionaryRefs => self.room.saturating_mul(8),
+            ColumnPart::Lists | ColumnPart::DictionaryHeap => self.room.saturating_mul(STRING_ROOM),
+            ColumnPart::DictionarySlots => 0,
+        }
     }
 
     fn columns(&self, schema: &AttributeSchema, items: usize) -> Result<Columns, Trouble> {
@@ -276,7 +341,9 @@ impl Sections<'_> {
         let mut section = |part: ColumnPart, ordinal: u32| -> Result<Option<Region>, String> {
             let section = self.file.section(column_kind(part), ordinal);
             section
-                .map(|section| self.file.region(section, Mode::Mapped).map_err(|e| e.to_string()))
+                .map(|section| {
+                    self.file.region(section, Mode::Mapped, self.column_room(part)).map_err(|e| e.to_string())
+                })
                 .transpose()
         };
         Ok(Columns::open(schema, items, seed, &mut section).map_err(|error| error.to_string())?)

@@ -98,7 +98,7 @@ impl Index {
 
     /// Exact similarity of an item to a query.
     pub fn similarity(&self, query: &Query, item: u32) -> f32 {
-        let Some(node) = self.items.node(item) else { return f32::NEG_INFINITY };
+        let Some(node) = self.items.parts.node(item) else { return f32::NEG_INFINITY };
         let mut distance = Vec::with_capacity(1);
         self.exact_distances(query, &[node], &mut distance);
         -distance[0]
@@ -107,7 +107,7 @@ impl Index {
     /// Replaces `out` by an item's vector as it was stored (under cosine: as given, not normalised).
     pub fn vector(&self, item: u32, out: &mut Vec<f32>) {
         out.clear();
-        if let Some(node) = self.items.node(item) {
+        if let Some(node) = self.items.parts.node(item) {
             self.schema.element.decode(self.vectors().row(node), out);
         }
     }

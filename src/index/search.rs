@@ -5,9 +5,11 @@
 //! (An estimate, not a bound: errors differ from query to query, hardly within one.)
 
 use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::Index;
 use super::query::{Query, QueryError};
+use super::view::View;
 use crate::attributes::Bitset;
 use crate::graph::{Allowed, Scratch};
 use crate::vector::CodeKind;
@@ -100,15 +102,19 @@ impl Ord for Ordered {
 }
 
 impl Index {
-    /// The k nearest items. Blocking: for a pool of threads, not the reactor.
-    pub fn search(&self, query: &Query, params: &SearchParams<'_>) -> Result<Found, QueryError> {
+    pub(super) fn search_view(
+        &self,
+        view: &View<'_>,
+        query: &Query,
+        params: &SearchParams<'_>,
+    ) -> Result<Found, QueryError> {
         for (name, value) in [("k", params.k), ("ef", params.ef)] {
             if !(1..=Index::MAX_EF).contains(&value) {
                 return Err(QueryError::OutOfRange { name, value, limit: Index::MAX_EF });
             }
         }
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
-        let found = self.search_with(query, params, &mut buffers);
+        let found = self.search_with(view, query, params, &mut buffers);
         self.lock_buffers().push(buffers);
         Ok(found)
     }
@@ -118,16 +124,22 @@ impl Index {
         self.buffers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn search_with(&self, query: &Query, params: &SearchParams<'_>, buffers: &mut Buffers) -> Found {
-        let matching = params.allowed.map_or(self.items.len(), Bitset::count);
+    fn search_with(
+        &self,
+        view: &View<'_>,
+        query: &Query,
+        params: &SearchParams<'_>,
+        buffers: &mut Buffers,
+    ) -> Found {
+        let matching = params.allowed.map_or_else(|| view.count() as usize, Bitset::count);
         let ef = params.ef.max(params.k);
         let allowed = params.allowed.map(|items| self.nodes_of(items));
         let nodes = allowed.as_ref().map_or(self.graph.nodes(), Bitset::count);
-        let mut kind = self.plan(params, nodes, ef);
+        let mut kind = if matching == 0 { PlanKind::None } else { self.plan(params, nodes, ef) };
         let mut visited = 0;
         match kind {
             PlanKind::None => buffers.nearest.clear(),
-            PlanKind::Exact => visited = self.compare_all(query, allowed.as_ref(), params.k, buffers),
+            PlanKind::Exact => visited = self.compare_all(view, query, allowed.as_ref(), params.k, buffers),
             PlanKind::Scan => visited = self.scan(query, allowed.as_ref(), ef, buffers),
             PlanKind::Graph | PlanKind::FilteredGraph => {
                 visited = self.walk(query, allowed.as_ref(), ef, nodes, buffers);
@@ -139,16 +151,36 @@ impl Index {
             }
         }
         if matches!(kind, PlanKind::Graph | PlanKind::FilteredGraph | PlanKind::Scan) {
+            if allowed.is_none() && self.is_changing(view) {
+                buffers.nominees.retain(|&(_, node)| self.carries(view, node));
+            }
             self.rerank(query, params.k, buffers);
         }
-        let candidates = self.expand(params, &mut buffers.nearest);
+        let candidates = self.expand(view, params, &mut buffers.nearest);
         Found { candidates, kind, matching, ef, visited }
+    }
+
+    /// Whether there may be nodes that carry no item of the view.
+    fn is_changing(&self, view: &View<'_>) -> bool {
+        !view.is_whole() || self.graph.nodes() > self.base_nodes
+    }
+
+    /// Whether a node carries an item of the view.
+    #[inline]
+    fn carries(&self, view: &View<'_>, node: u32) -> bool {
+        // A node of the file has carried an item ever since, unless it died.
+        // (Or died, and came to life again since this view.)
+        let settled = (node as usize) < self.base_nodes
+            && !self.graph.is_dead(node)
+            && !self.expiring()
+            && self.revived.load(SeqCst) <= view.seq();
+        settled || self.items.parts.on(node).any(|slot| view.sees(slot))
     }
 
     /// The nodes that carry any of these items.
     fn nodes_of(&self, items: &Bitset) -> Bitset {
         let mut nodes = Bitset::empty(self.graph.nodes());
-        items.iter().filter_map(|item| self.items.node(item)).for_each(|node| nodes.insert(node));
+        items.iter().filter_map(|item| self.items.parts.node(item)).for_each(|node| nodes.insert(node));
         nodes
     }
 
@@ -207,9 +239,19 @@ impl Index {
     }
 
     /// The k nearest of all allowed nodes, each compared exactly.
-    fn compare_all(&self, query: &Query, allowed: Option<&Bitset>, k: usize, buffers: &mut Buffers) -> usize {
+    fn compare_all(
+        &self,
+        view: &View<'_>,
+        query: &Query,
+        allowed: Option<&Bitset>,
+        k: usize,
+        buffers: &mut Buffers,
+    ) -> usize {
         let Buffers { nodes, distances, nearest, .. } = buffers;
         self.allowed_nodes(allowed, nodes);
+        if allowed.is_none() && self.is_changing(view) {
+            nodes.retain(|&node| self.carries(view, node));
+        }
         nearest.clear();
         for batch in nodes.chunks(SCAN_BATCH) {
             self.exact_distances(query, batch, distances);
@@ -248,17 +290,32 @@ impl Index {
     }
 
     /// The items of the nearest nodes: at most k, best first, equal ones by id, those cut off at the end included.
-    fn expand(&self, params: &SearchParams<'_>, nearest: &mut [(f32, u32)]) -> Vec<Candidate> {
+    fn expand(
+        &self,
+        view: &View<'_>,
+        params: &SearchParams<'_>,
+        nearest: &mut [(f32, u32)],
+    ) -> Vec<Candidate> {
         nearest.sort_unstable_by(by_distance);
-        let mut candidates = Vec::with_capacity(params.k.min(self.items.len()));
+        let whole = view.is_whole();
+        let mut candidates = Vec::with_capacity(params.k.min(self.items.slots()));
         let mut last = f32::NAN;
         for &(distance, node) in nearest.iter() {
             if candidates.len() >= params.k && distance != last {
                 break;
             }
             last = distance;
-            let passes = |item: &u32| params.allowed.is_none_or(|allowed| allowed.contains(*item));
-            let items = self.items.on(node).filter(passes);
+            let passes = |item: &u32| match params.allowed {
+                Some(allowed) => allowed.contains(*item),
+                None => {
+                    if whole {
+                        view.is_born(*item)
+                    } else {
+                        view.sees(*item)
+                    }
+                }
+            };
+            let items = self.items.parts.on(node).filter(passes);
             candidates.extend(items.map(|item| Candidate { item, similarity: -distance + 0.0 }));
         }
         let order = |a: &Candidate, b: &Candidate| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::arena::Mode;
-use crate::attributes::{AttributeSchema, Bitset, Filter, FilterContext, Value};
+use crate::attributes::{AttributeSchema, Bitset, Filter, FilterContext, ItemFacts, Value};
 use crate::file::{ElementCode, FileWriter, Kind};
 use crate::vector::{Element, Metric};
 use serde_json::json;
@@ -233,17 +233,18 @@ fn items_keep_their_ids_attributes_and_times() {
         Index::open(&built(Metric::L2, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
     assert_eq!((index.covers(), index.lineage()), (7, &json!({"made": "by a test"})));
     let mut vector = Vec::new();
+    let view = index.view(0);
     for row in [0u32, 4, 99] {
-        let item = index.find(&id_of(row as usize, 100)).expect("found");
-        assert_eq!((item, index.inserted_at(item), index.seq(item)), (row, 1_000, 7));
+        let item = view.find(&id_of(row as usize, 100)).expect("found");
+        assert_eq!((item, view.inserted_at(item), ItemFacts::seq(&view, item)), (row, 1_000, 7));
         assert_eq!(index.columns().to_json(item)["price"], json!(row));
         index.vector(item, &mut vector);
         assert_eq!(vector, vectors[row as usize]);
     }
-    assert_eq!(index.find("id-9100"), None);
+    assert_eq!(view.find("id-9100"), None);
     let filter = json!({"colour": "red", "price": {"lt": 30}});
     let filter = Filter::parse(&filter, &index.schema().attributes).expect("valid");
-    let bits = filter.evaluate(index.columns(), &index, &FilterContext::default()).expect("evaluated");
+    let bits = filter.evaluate(index.columns(), &view, &FilterContext::default()).expect("evaluated");
     assert_eq!(bits.count(), 10);
 }
 
@@ -255,9 +256,10 @@ fn an_empty_index_answers_with_nothing() {
     builder.finish(&path, &|_, _, _| ()).expect("build");
     let index = Index::verify(&path, &|_, _| ()).expect("verified");
     let query = index.query(&[1.0, 0.0, 0.0, 0.0]).expect("query");
+    let view = index.view(0);
     for exact in [true, false] {
         let found =
-            index.search(&query, &SearchParams { k: 5, ef: 10, allowed: None, exact }).expect("search");
+            view.search(&query, &SearchParams { k: 5, ef: 10, allowed: None, exact }).expect("search");
         assert!(found.candidates.is_empty() && found.kind == PlanKind::None);
     }
 }
@@ -322,19 +324,20 @@ fn small() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
 /// Uses an index as a server would; whatever is damaged, this ends without a panic.
 fn exercise(index: &Index) {
     let Ok(query) = index.query(&vec![0.3; index.schema().dimension]) else { return };
+    let view = index.view(0);
     for exact in [true, false] {
         let found =
-            index.search(&query, &SearchParams { k: 20, ef: 30, allowed: None, exact }).expect("in range");
+            view.search(&query, &SearchParams { k: 20, ef: 30, allowed: None, exact }).expect("in range");
         for candidate in found.candidates {
             let _ = (
                 index.id(candidate.item),
                 index.columns().to_json(candidate.item),
-                index.find(index.id(candidate.item)),
+                view.find(index.id(candidate.item)),
             );
         }
     }
     if let Ok(filter) = Filter::parse(&json!({"colour": "red"}), &index.schema().attributes) {
-        let bits = filter.evaluate(index.columns(), index, &FilterContext::default()).expect("no context");
+        let bits = filter.evaluate(index.columns(), &view, &FilterContext::default()).expect("no context");
         let params = SearchParams { k: 20, ef: 30, allowed: Some(&bits), exact: false };
         let _ = index.search(&query, &params).expect("in range");
     }

@@ -1,0 +1,265 @@
+//! A checkpoint: the state at one sequence number as a new index file, written while searches and changes go on.
+//!
+//! Items are exact by their slots' births and deaths (see `items`); links are by a snapshot that keeps rows back until they
+//! are copied (see `graph::Snapshot`); everything else is only ever appended to. So beginning one takes the time between
+//! two batches, and writing one holds up nobody. Nodes and slots are laid out afresh, without the dead.
+
+use std::io::{Seek, Write};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Index;
+use super::items::{Facts, ItemParts, LIVE};
+use super::live::Tombstones;
+use super::view::View;
+use super::write::Contents;
+use crate::arena::{Array, AtomicArray, SlotTable};
+use crate::attributes::ItemFacts;
+use crate::file::FileError;
+use crate::graph::{self, Graph, GraphParts, Reach, Snapshot};
+use crate::vector::{CodeKind, Codec, Codes};
+
+const NONE: u32 = u32::MAX;
+/// Vectors that decide whether codes are made afresh, at most.
+const SAMPLE: usize = 20_000;
+
+/// The state of one moment, to be written.
+#[derive(Debug)]
+pub struct Checkpoint<'a> {
+    index: &'a Index,
+    view: View<'a>,
+    snapshot: Arc<Snapshot>,
+    tombstones: Tombstones,
+}
+
+/// How long the version of a deleted item is remembered.
+const TOMBSTONES_KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// What goes where: the numbers of those that stay.
+struct Layout {
+    /// Slots that stay, ascending: their place is their new number.
+    slots: Vec<u32>,
+    /// Nodes that stay, ascending.
+    nodes: Vec<u32>,
+    /// New number of each node, or NONE.
+    node: Vec<u32>,
+}
+
+impl Index {
+    /// Takes hold of the newest state. While it is held, nothing that it needs is swept.
+    pub fn checkpoint(&self) -> Result<Checkpoint<'_>, FileError> {
+        self.between_batches(|tombstones| {
+            let snapshot = self.linker.begin_snapshot(&self.graph)?;
+            let tombstones = tombstones.clone();
+            Ok(Checkpoint { index: self, view: self.view(i64::MIN), snapshot, tombstones })
+        })
+    }
+}
+
+impl Drop for Checkpoint<'_> {
+    fn drop(&mut self) {
+        self.index.linker.end_snapshot();
+    }
+}
+
+impl Checkpoint<'_> {
+    /// The sequence number of the state.
+    pub fn seq(&self) -> u64 {
+        self.view.seq()
+    }
+
+    /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Blocking.
+    pub fn write<W: Write + Seek>(&self, out: W, covers_hash: [u8; 32], now: i64) -> Result<(), FileError> {
+        let index = self.index;
+        self.snapshot.complete(&index.graph, &index.linker);
+        index.linker.end_snapshot();
+        let layout = self.layout();
+        let items = self.items(&layout)?;
+        let failed = |what: &'static str, reason: String| FileError::io(what)(std::io::Error::other(reason));
+        let columns = index.columns.compacted(&layout.slots);
+        let columns = columns.map_err(|error| failed("copying columns", error.to_string()))?;
+        let codes = self.recoded(&layout)?;
+        let (mut graph, reach) = self.graph(&layout, codes.as_ref())?;
+        let cosine = if index.inverse_norms.is_empty() { &[][..] } else { &layout.nodes[..] };
+        let norms: Vec<f32> = cosine.iter().map(|&node| index.inverse_norms[node as usize]).collect();
+        let header = &index.file.header().facts;
+        let rows = index.vectors();
+        let (kept, anew) = (index.codes.rows(), codes.as_ref().map(Codes::rows));
+        let raw = index.codes.codec().kind == CodeKind::Raw;
+        let expiring = items.facts.iter().filter(|facts| facts.expires_at != 0).count();
+        let report = serde_json::json!({
+            "items": items.node.len(), "nodes": layout.nodes.len(), "reach": reach, "expiring": expiring,
+            "duplicates": items.node.len() - layout.nodes.len(), "code": index.codes.codec().kind.name(),
+        });
+        let report = serde_json::to_vec(&report).unwrap_or_default();
+        let young = |(_, at): &(u64, i64)| now.saturating_sub(*at) < TOMBSTONES_KEPT_MS;
+        let tombstones: Tombstones = self
+            .tombstones
+            .iter()
+            .filter(|(_, kept)| young(kept))
+            .map(|(id, kept)| (id.clone(), *kept))
+            .collect();
+        let tombstones = if tombstones.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&tombstones).unwrap_or_default()
+        };
+        Contents {
+            schema: &index.schema,
+            lineage: &index.lineage,
+            report: &report,
+            seed: index.linker.seed(),
+            string_seed: header.string_seed,
+            collection: header.collection,
+            covers: self.seq(),
+            covers_hash,
+            created_at: now,
+            clipped_share: 0.0,
+            codec: *codes.as_ref().unwrap_or(&index.codes).codec(),
+            vectors: &mut layout.nodes.iter().map(|&node| &rows.row(node)[..index.row_len]),
+            codes: &mut (0..).zip(&layout.nodes).filter(|_| !raw).map(|(new, &old)| match anew {
+                Some(anew) => anew.row(new),
+                None => kept.row(old),
+            }),
+            inverse_norms: bytemuck::cast_slice(&norms),
+            vector_slots: &self.vector_slots(&layout)?,
+            items: &items,
+            columns: Some(&columns),
+            tombstones: &tombstones,
+            graph: &mut graph,
+        }
+        .write(out)
+    }
+
+    fn layout(&self) -> Layout {
+        let parts = &self.index.items.parts;
+        let slots: Vec<u32> = self.view.all().iter().collect();
+        let mut node = vec![NONE; self.snapshot.nodes];
+        for &slot in &slots {
+            let place = parts.node(slot).and_then(|old| node.get_mut(old as usize));
+            if let Some(place) = place {
+                *place = 0;
+            }
+        }
+        let nodes: Vec<u32> = (0..node.len() as u32).filter(|&old| node[old as usize] != NONE).collect();
+        for (new, &old) in nodes.iter().enumerate() {
+            node[old as usize] = new as u32;
+        }
+        Layout { slots, nodes, node }
+    }
+
+    fn items(&self, layout: &Layout) -> Result<ItemParts, FileError> {
+        let index = self.index;
+        let parts = ItemParts::new(index.file.header().facts.string_seed, layout.slots.len())?;
+        parts.node_item.grow(layout.nodes.len(), NONE)?;
+        for &slot in &layout.slots {
+            parts.ids.insert(self.view.id(slot))?;
+            let facts = index.items.facts(slot).copied();
+            parts.facts.push(facts.unwrap_or(Facts { seq: 0, inserted_at: 0, version: 0, expires_at: 0 }))?;
+            parts.flags.push(LIVE)?;
+            let node = index.items.parts.node(slot).and_then(|old| layout.node.get(old as usize).copied());
+            let node = node.filter(|&node| node != NONE);
+            parts.hang(node.ok_or_else(|| FileError::damaged(0, format!("slot {slot} is on no node")))?)?;
+        }
+        Ok(parts)
+    }
+
+    /// The rows of the snapshot with new numbers; links to the dead are left out, and what those cut off is linked again.
+    fn graph(&self, layout: &Layout, codes: Option<&Codes>) -> Result<(Graph, Reach), FileError> {
+        let (index, snapshot) = (self.index, &self.snapshot);
+        let m = index.graph.m();
+        let nodes = layout.nodes.len();
+        let levels: Vec<u8> = layout.nodes.iter().map(|&old| snapshot.level(old)).collect();
+        let mut rows = 0usize;
+        let starts: Vec<u32> = levels
+            .iter()
+            .map(|&level| {
+                rows += usize::from(level);
+                (rows - usize::from(level)) as u32
+            })
+            .collect();
+        let links: AtomicArray = AtomicArray::filled(NONE, nodes * 2 * m, 0)?;
+        let upper: AtomicArray = AtomicArray::filled(NONE, rows * m, 0)?;
+        for (new, &old) in layout.nodes.iter().enumerate() {
+            for level in 0..=levels[new] {
+                let (array, start) = match level {
+                    0 => (&links, new * 2 * m),
+                    _ => (&upper, (starts[new] as usize + usize::from(level) - 1) * m),
+                };
+                let kept = snapshot
+                    .neighbours(old, level)
+                    .map(|old| layout.node.get(old as usize).copied().unwrap_or(NONE));
+                for (place, id) in kept.filter(|&id| id != NONE).enumerate() {
+                    array.as_slice()[start + place].store(id, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+        let highest = (0..nodes as u32).max_by_key(|&node| (levels[node as usize], std::cmp::Reverse(node)));
+        let entry = layout.node.get(snapshot.entry as usize).copied().filter(|&node| node != NONE);
+        let entry = entry.or(highest).unwrap_or(0);
+        let (levels, upper_start) = (Array::from_slice(&levels)?, Array::from_slice(&starts)?);
+        let parts = GraphParts { m, nodes, entry, links, levels, upper_start, upper };
+        let graph = Graph::new(parts).map_err(|error| FileError::damaged(0, error.to_string()))?;
+        if nodes == 0 || graph::reach(&graph).is_empty() {
+            return Ok((graph, Reach::default()));
+        }
+        let gathered = if codes.is_none() { Some(self.gathered(layout)?) } else { None };
+        let Some(codes) = codes.or(gathered.as_ref()) else { return Ok((graph, Reach::default())) };
+        let reach = graph::repair(&graph, codes, index.schema.hnsw.ef_construction);
+        Ok((graph, reach))
+    }
+
+    /// Codes by a codec trained afresh, when the one in use was trained on the first few vectors, or clips too much.
+    fn recoded(&self, layout: &Layout) -> Result<Option<Codes>, FileError> {
+        let (index, codec) = (self.index, self.index.codes.codec());
+        if !matches!(codec.kind, CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::ScaledI8) {
+            return Ok(None);
+        }
+        let (mut sample, mut numbers, mut row) = (Vec::new(), Vec::new(), vec![0; codec.stride()]);
+        let (mut clipped, mut bound, mut late) = (0, 0.0f32, 0);
+        let step = layout.nodes.len().div_ceil(SAMPLE).max(1);
+        for &node in layout.nodes.iter().step_by(step) {
+            index.numbers(node, &mut numbers);
+            clipped += codec.encode(&numbers, &mut row);
+            let norm = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+            bound = bound.max(norm);
+            late += usize::from(norm > codec.bound);
+            sample.extend_from_slice(&numbers);
+        }
+        let sampled = layout.nodes.len().div_ceil(step);
+        let off = clipped * 100 > sample.len() || (codec.kind == CodeKind::ScaledI8 && late * 100 > sampled);
+        if !(off || index.base_nodes == 0) || sampled == 0 {
+            return Ok(None);
+        }
+        let schema = &index.schema;
+        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
+        let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
+        for &node in &layout.nodes {
+            index.numbers(node, &mut numbers);
+            row.fill(0);
+            codec.encode(&numbers, &mut row);
+            rows.extend(&row)?;
+        }
+        Ok(Some(Codes::new(codec, rows)))
+    }
+
+    fn gathered(&self, layout: &Layout) -> Result<Codes, FileError> {
+        let codes = &self.index.codes;
+        let rows = Array::with_capacity(layout.nodes.len() * codes.codec().stride())?;
+        for &node in &layout.nodes {
+            rows.extend(codes.row(node))?;
+        }
+        Ok(Codes::new(*codes.codec(), rows))
+    }
+
+    fn vector_slots(&self, layout: &Layout) -> Result<Vec<u32>, FileError> {
+        let (index, rows) = (self.index, self.index.vectors());
+        let table = SlotTable::new(layout.nodes.len())?;
+        for (new, &old) in layout.nodes.iter().enumerate() {
+            let hash = xxh3_64(&rows.row(old)[..index.row_len]);
+            table.insert(hash, new as u32, layout.nodes.len(), |_| None)?;
+        }
+        Ok(table.to_vec())
+    }
+}

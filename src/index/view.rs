@@ -1,0 +1,149 @@
+//! A view: the index as it is at one sequence number, while writes go on.
+//!
+//! Everything that a request asks of items goes through one view, so filter, vector and attributes agree. A view keeps the
+//! slots that it may look for from being swept: hold it for one request, not for longer.
+
+use std::ops::Deref;
+
+use super::Index;
+use super::query::{Query, QueryError};
+use super::search::{Found, SearchParams};
+use crate::arena::Reading;
+use crate::attributes::{Bitset, ItemFacts};
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct View<'a> {
+    index: &'a Index,
+    reading: Reading<'a>,
+    /// Slots below this were born at or before the view's sequence number.
+    slots: u32,
+    now: i64,
+}
+
+impl Index {
+    /// The index as it is now; items whose time ran out before `now` (milliseconds since the epoch) are not in it.
+    pub fn view(&self, now: i64) -> View<'_> {
+        let reading = self.readers.enter(&self.published);
+        let (items, seq) = (&self.items, reading.seq);
+        let later = items.parts.facts.as_slice().get(items.base()..).unwrap_or(&[]);
+        let all = later.last().is_none_or(|facts| facts.seq <= seq);
+        let born = if all { later.len() } else { later.partition_point(|facts| facts.seq <= seq) };
+        View { index: self, reading, slots: (items.base() + born) as u32, now }
+    }
+
+    /// One search of the index as it is now; see [`View::search`].
+    pub fn search(&self, query: &Query, params: &SearchParams<'_>) -> Result<Found, QueryError> {
+        self.view(i64::MIN).search(query, params)
+    }
+}
+
+impl<'a> View<'a> {
+    /// The index behind it.
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// The sequence number whose state this is.
+    pub fn seq(&self) -> u64 {
+        self.reading.seq
+    }
+
+    /// Whether every slot is visible: nothing has died or expires.
+    pub(super) fn is_whole(&self) -> bool {
+        self.index.items.deaths().is_empty() && !self.index.expiring()
+    }
+
+    /// Whether a slot is not younger than the view.
+    #[inline]
+    pub(super) fn is_born(&self, slot: u32) -> bool {
+        slot < self.slots
+    }
+
+    /// Whether a slot is in the view.
+    #[inline]
+    pub fn sees(&self, slot: u32) -> bool {
+        if slot >= self.slots {
+            return false;
+        }
+        let died = self.index.items.died(slot);
+        (died == 0 || died > self.reading.seq) && !self.has_expired(slot)
+    }
+
+    fn has_expired(&self, slot: u32) -> bool {
+        self.index.expiring()
+            && self
+                .index
+                .items
+                .facts(slot)
+                .is_some_and(|facts| facts.expires_at != 0 && facts.expires_at <= self.now)
+    }
+
+    /// Takes out of a set the slots that are not in the view.
+    pub fn retain(&self, set: &mut Bitset) {
+        let items = &self.index.items;
+        let dead = items.deaths().iter().take_while(|&&slot| items.died(slot) <= self.reading.seq);
+        dead.for_each(|&slot| set.remove(slot));
+        if self.index.expiring() {
+            let expired: Vec<u32> = set.iter().filter(|&slot| self.has_expired(slot)).collect();
+            expired.into_iter().for_each(|slot| set.remove(slot));
+        }
+    }
+
+    /// The slots in the view.
+    pub fn all(&self) -> Bitset {
+        let mut set = Bitset::full(self.slots as usize);
+        self.retain(&mut set);
+        set
+    }
+
+    /// Number of items in the view; expired ones that nobody has deleted yet count.
+    pub fn count(&self) -> u32 {
+        let (items, deaths) = (&self.index.items, self.index.items.deaths());
+        let is_dead = |slot: &u32| items.died(*slot) <= self.reading.seq;
+        let all = deaths.last().is_none_or(is_dead);
+        let dead = if all { deaths.len() } else { deaths.partition_point(is_dead) };
+        self.slots - dead as u32
+    }
+
+    /// The k nearest items. Blocking: for a pool of threads, not the reactor.
+    pub fn search(&self, query: &Query, params: &SearchParams<'_>) -> Result<Found, QueryError> {
+        self.index.search_view(self, query, params)
+    }
+
+    /// The caller's version of an item, and when it expires (0 for never).
+    pub fn version(&self, slot: u32) -> (u64, i64) {
+        self.index.items.facts(slot).map_or((0, 0), |facts| (facts.version, facts.expires_at))
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        self.index
+    }
+}
+
+impl ItemFacts for View<'_> {
+    fn items(&self) -> u32 {
+        self.slots
+    }
+    fn id(&self, item: u32) -> &str {
+        self.index.id(item)
+    }
+    fn find(&self, id: &str) -> Option<u32> {
+        let mut slot = self.index.items.newest(id)?;
+        // Newer slots than this view's are passed over; older ones than the first it could see are dead to it.
+        while slot >= self.slots {
+            slot = self.index.items.before(slot)?;
+        }
+        Some(slot).filter(|&slot| self.sees(slot))
+    }
+    fn inserted_at(&self, item: u32) -> i64 {
+        self.index.items.facts(item).map_or(0, |facts| facts.inserted_at)
+    }
+    fn seq(&self, item: u32) -> u64 {
+        self.index.items.facts(item).map_or(0, |facts| facts.seq)
+    }
+}
