@@ -10,10 +10,11 @@
 //! | 2 | [`graph`] | HNSW over node numbers: search, insert, prune, reachability. No ids, no files |
 //! | 2 | [`attributes`] | typed columns, dictionaries, bitsets; the filter language and its evaluation |
 //! | 3 | [`mod@file`] | the index file: header, sections, checksums, writing, opening; `format.md` is its page |
-//! | 4 | [`index`] | one index: ids, vectors, graph and attributes together; build, open, search |
+//! | 3 | [`log`] | the change log: records, segments, sync groups, replay; `format.md` is its page |
+//! | 4 | [`index`] | one index: ids, vectors, graph and attributes together; build, open, search, change |
 //! | 5 | [`rank`] | profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs |
 //! | 5 | [`eval`] | exact ground truth, recall, latency curves |
-//! | 6 | [`collection`] | a directory of named collections; a search request from query to ranked answer |
+//! | 6 | [`collection`] | an index, its log and checkpoints; a search request from query to ranked answer; the data directory |
 //! | 7 | [`server`] | HTTP: routes, errors, keys, limits, metrics. axum and tokio appear only here |
 //!
 //! Data goes one way: `vectors -> graph -> index -> file` when building,
@@ -26,6 +27,7 @@ pub mod eval;
 pub mod file;
 pub mod graph;
 pub mod index;
+pub mod log;
 pub mod rank;
 pub mod server;
 pub mod vector;

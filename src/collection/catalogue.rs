@@ -13,10 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
-use super::verify::Verification;
-use super::{CollectionName, Manifest};
+use super::publish::{install, sync_directory};
+use super::served::WriteSettings;
+use super::{Collection, CollectionName, Manifest, now_millis};
 use crate::arena::Mode;
-use crate::index::{Index, IndexError};
+use crate::file::FileError;
+use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema};
+use crate::log::LogError;
 
 /// The data directory or a collection in it could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,35 +63,52 @@ pub enum CatalogueError {
     /// An index file is damaged; the error names it.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The log cannot be used.
+    #[error("{directory}: {source}")]
+    Log {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why not; names file and offset.
+        source: LogError,
+    },
+    /// The log's records could not be applied.
+    #[error("{directory}: the log could not be replayed: {reason}")]
+    Replay {
+        /// The log's directory.
+        directory: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A checkpoint could not be written.
+    #[error("checkpoint {path}: {source}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: FileError,
+    },
+    /// The collection was closed: deleted, or replaced by a newer one.
+    #[error("collection {name} was closed meanwhile")]
+    Closed {
+        /// Its name.
+        name: CollectionName,
+    },
+    /// An empty index could not be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// There is a collection of that name with another schema.
+    #[error("collection {name} is there with another schema: {existing}")]
+    OtherSchema {
+        /// Its name.
+        name: CollectionName,
+        /// Its schema.
+        existing: String,
+    },
 }
 
 impl CatalogueError {
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         CatalogueError::Io { action, path: path.to_owned(), source }
-    }
-}
-
-/// A named collection with the index that answers for it now.
-#[derive(Debug)]
-pub struct Collection {
-    name: CollectionName,
-    manifest: Manifest,
-    index: Index,
-    pub(super) verification: Verification,
-}
-
-impl Collection {
-    /// Its name.
-    pub fn name(&self) -> &CollectionName {
-        &self.name
-    }
-    /// What was published.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-    /// Its index.
-    pub fn index(&self) -> &Index {
-        &self.index
     }
 }
 
@@ -103,6 +123,9 @@ pub struct Reload {
     pub failed: Vec<CatalogueError>,
 }
 
+/// Begins the name of a directory whose collection was deleted; no collection's name begins so.
+const DELETED: &str = ".deleted-";
+
 type Collections = BTreeMap<String, Arc<Collection>>;
 
 /// All collections of a data directory. Shared between threads.
@@ -110,23 +133,96 @@ type Collections = BTreeMap<String, Arc<Collection>>;
 pub struct Catalogue {
     dir: PathBuf,
     mode: Mode,
+    settings: WriteSettings,
     collections: ArcSwap<Collections>,
     reloading: Mutex<()>,
     _lock: File,
 }
 
 impl Catalogue {
-    /// Locks the directory and opens every collection in it.
+    /// Locks the directory and opens every collection in it; what their logs hold is applied.
     pub fn open(dir: &Path, mode: Mode) -> Result<Catalogue, CatalogueError> {
+        Catalogue::open_with(dir, mode, WriteSettings::default())
+    }
+
+    /// As `open`, with other settings for writes.
+    pub fn open_with(dir: &Path, mode: Mode, settings: WriteSettings) -> Result<Catalogue, CatalogueError> {
         let lock = lock(dir)?;
+        remove_deleted(dir)?;
         let mut collections = Collections::new();
         for name in names(dir)? {
-            if let Some(collection) = open_collection(dir, &name, mode, None)? {
+            if let Some(collection) = open_collection(dir, &name, mode, &settings, None)? {
                 collections.insert(name.to_string(), collection);
             }
         }
-        let collections = ArcSwap::from_pointee(collections);
-        Ok(Catalogue { dir: dir.to_owned(), mode, collections, reloading: Mutex::new(()), _lock: lock })
+        Ok(Catalogue {
+            dir: dir.to_owned(),
+            mode,
+            settings,
+            collections: ArcSwap::from_pointee(collections),
+            reloading: Mutex::new(()),
+            _lock: lock,
+        })
+    }
+
+    /// Makes an empty collection; false when it is there with the same schema. Blocking.
+    pub fn create(&self, name: &CollectionName, schema: Schema) -> Result<bool, CatalogueError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(collection) = self.get(name.as_str()) {
+            let existing = collection.index().schema().clone();
+            let same = existing == schema;
+            let other = || CatalogueError::OtherSchema {
+                name: name.clone(),
+                existing: existing.to_json().to_string(),
+            };
+            return if same { Ok(false) } else { Err(other()) };
+        }
+        let directory = self.dir.join(name.as_str());
+        fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+        let collection = uuid::Uuid::new_v4();
+        let options = BuildOptions {
+            schema,
+            rows: 0,
+            threads: 1,
+            seed: collection.as_u64_pair().0,
+            covers: 0,
+            collection: Some(*collection.as_bytes()),
+            lineage: serde_json::json!({"created": "over HTTP"}),
+            now: now_millis(),
+        };
+        let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
+        IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
+        install(&self.dir, name, &file, collection, 0)?;
+        if let Some(opened) = open_collection(&self.dir, name, self.mode, &self.settings, None)? {
+            let mut collections = Collections::clone(&self.collections.load());
+            collections.insert(name.to_string(), opened);
+            self.collections.store(Arc::new(collections));
+        }
+        Ok(true)
+    }
+
+    /// Deletes a collection with everything in it; false when there is none. Blocking.
+    pub fn delete(&self, name: &CollectionName) -> Result<bool, CatalogueError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(collection) = self.get(name.as_str()) else { return Ok(false) };
+        let mut collections = Collections::clone(&self.collections.load());
+        collections.remove(name.as_str());
+        self.collections.store(Arc::new(collections));
+        collection.close(false);
+        // Under a name that is no collection's it is gone at once, whole; what a crash leaves of it the next start removes.
+        let directory = self.dir.join(name.as_str());
+        let deleted = self.dir.join(format!("{DELETED}{}", uuid::Uuid::new_v4()));
+        fs::rename(&directory, &deleted).map_err(|error| CatalogueError::io("rename", &directory, error))?;
+        sync_directory(&self.dir).map_err(|error| CatalogueError::io("sync", &self.dir, error))?;
+        fs::remove_dir_all(&deleted).map_err(|error| CatalogueError::io("remove", &deleted, error))?;
+        Ok(true)
+    }
+
+    /// Stops all writing; every collection that was written to gets a last checkpoint, so that the next start is quick.
+    pub fn close(&self) {
+        for collection in self.all() {
+            collection.close(true);
+        }
     }
 
     /// The collection of a name.
@@ -154,7 +250,7 @@ impl Catalogue {
         let mut new = Collections::new();
         for name in found {
             let current = old.get(name.as_str());
-            match open_collection(&self.dir, &name, self.mode, current) {
+            match open_collection(&self.dir, &name, self.mode, &self.settings, current) {
                 Ok(Some(collection)) => {
                     if !current.is_some_and(|current| Arc::ptr_eq(current, &collection)) {
                         report.opened.push(name.clone());
@@ -168,8 +264,8 @@ impl Catalogue {
                 }
             }
         }
-        let gone = old.values().filter(|collection| !new.contains_key(collection.name.as_str()));
-        report.removed.extend(gone.map(|collection| collection.name.clone()));
+        let gone = old.values().filter(|collection| !new.contains_key(collection.name().as_str()));
+        report.removed.extend(gone.map(|collection| collection.name().clone()));
         if !report.opened.is_empty() || !report.removed.is_empty() {
             self.collections.store(Arc::new(new));
         }
@@ -182,24 +278,25 @@ fn open_collection(
     dir: &Path,
     name: &CollectionName,
     mode: Mode,
+    settings: &WriteSettings,
     current: Option<&Arc<Collection>>,
 ) -> Result<Option<Arc<Collection>>, CatalogueError> {
     let directory = dir.join(name.as_str());
+    if let Some(current) = current {
+        // While this is held no checkpoint replaces the manifest.
+        let known = current.inner.manifest();
+        if Manifest::read(&directory)?.as_ref() == Some(&*known) {
+            return Ok(Some(Arc::clone(current)));
+        }
+    }
     let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
-    if let Some(current) = current
-        && current.manifest == manifest
-    {
-        return Ok(Some(Arc::clone(current)));
+    if let Some(current) = current {
+        // What does not open is found out before the one that works is given up.
+        Index::open(&directory.join(&manifest.file), mode)?;
+        // Its log has one writer at a time.
+        current.close(false);
     }
-    let path = directory.join(&manifest.file);
-    let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
-    if !kind.is_file() {
-        let reason = "not a regular file: a server maps only files that it owns".to_owned();
-        return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
-    }
-    let index = Index::open(&path, mode)?;
-    let verification = Verification::default();
-    Ok(Some(Arc::new(Collection { name: name.clone(), manifest, index, verification })))
+    Ok(Some(Arc::new(Collection::open(name, &directory, manifest, mode, settings)?)))
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.
@@ -216,6 +313,18 @@ fn names(dir: &Path) -> Result<Vec<CollectionName>, CatalogueError> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Removes collections whose deletion a crash cut short.
+fn remove_deleted(dir: &Path) -> Result<(), CatalogueError> {
+    let failed = |error| CatalogueError::io("list", dir, error);
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DELETED)) {
+            fs::remove_dir_all(&path).map_err(|error| CatalogueError::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, CatalogueError> {

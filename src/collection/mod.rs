@@ -4,6 +4,9 @@
 //! new one is published by [`publish`]. [`search`] is the whole of one request, without HTTP:
 //! `query -> filter -> candidates -> rank -> answer`, one function a step.
 //!
+//! Writes go one way too: `request -> prepared batch -> committer: resolve, log, sync, index -> answer` (`write`, `commit`).
+//! A keeper sweeps and makes checkpoints behind them (`keep`).
+//!
 //! While serving, [`Collection::verify_slowly`] reads every block; damage fails that collection's searches by name.
 //!
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
@@ -11,16 +14,22 @@
 
 mod answer;
 mod catalogue;
+mod commit;
 mod error;
+mod keep;
 mod name;
 mod publish;
 mod query;
+mod record;
 mod request;
 mod search;
+mod served;
 mod verify;
+mod write;
 
 pub use answer::{Hit, Plan, SearchAnswer};
-pub use catalogue::{Catalogue, CatalogueError, Collection, Reload};
+pub use catalogue::{Catalogue, CatalogueError, Reload};
+pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
 pub use name::CollectionName;
@@ -29,6 +38,11 @@ pub use request::{
     Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,
 };
 pub use search::{SearchLimits, search};
+pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
+pub use write::{
+    DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
+    Written,
+};
 
 /// Milliseconds since the epoch, now.
 pub fn now_millis() -> i64 {

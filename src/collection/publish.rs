@@ -18,9 +18,12 @@ use super::{CatalogueError, CollectionName, now_millis};
 use crate::arena::Mode;
 use crate::attributes::format_time;
 use crate::index::Index;
+use crate::log::{Disk, first_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
+/// Bytes of `index-<uuid>.slx`.
+const INDEX_FILE_LEN: usize = 46;
 
 /// Names the current index file of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Manifest {
     pub published_at: String,
     /// UUID of the collection: kept from one published file to the next.
     pub collection: String,
+    /// Sequence number of the log that the file covers.
+    #[serde(default)]
+    pub covers: u64,
 }
 
 impl Manifest {
@@ -59,7 +65,7 @@ impl Manifest {
     }
 
     /// Replaces the manifest of a directory: a crash leaves the old one or the new one.
-    fn write(&self, directory: &Path) -> Result<(), CatalogueError> {
+    pub(super) fn write(&self, directory: &Path) -> Result<(), CatalogueError> {
         let temporary = directory.join("manifest.json.tmp");
         let write = || -> io::Result<()> {
             let mut file = File::create(&temporary)?;
@@ -75,19 +81,46 @@ impl Manifest {
 
 /// Makes `index_file` the current index of collection `name` in the data directory `dir`. The file is opened first,
 /// so that what cannot be served is never published, and moved: it no longer exists at its old place.
+///
+/// A collection that was written to has a log, which belongs to it alone: a file of another collection is refused.
 pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
     let index = Index::open(index_file, Mode::Mapped)?;
-    let collection = Uuid::from_bytes(index.file().header().facts.collection);
+    let facts = index.file().header().facts.clone();
     drop(index);
-    install(dir, name, index_file, collection)
+    install(dir, name, index_file, Uuid::from_bytes(facts.collection), facts.covers)
+}
+
+/// Refuses a file from before the log begins: the records between them are in the current file alone.
+fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
+    if !has_log(directory) {
+        return Ok(());
+    }
+    let log = directory.join("log");
+    let failed = |source| CatalogueError::Log { directory: log.clone(), source };
+    let first = first_record(&Disk::new(&log)).map_err(failed)?;
+    match first {
+        Some(first) if covers + 1 < first => {
+            let reason = format!(
+                "the log begins with record {first}, the file covers it up to {covers} only: export again, newer"
+            );
+            Err(CatalogueError::Manifest { path: directory.to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a collection was written to: it has a log.
+fn has_log(directory: &Path) -> bool {
+    directory.join("log").is_dir()
 }
 
 /// Puts a checked file into place; `collection` is the UUID of a collection that had no file before.
-fn install(
+pub(super) fn install(
     dir: &Path,
     name: &CollectionName,
     index_file: &Path,
     collection: Uuid,
+    covers: u64,
 ) -> Result<Manifest, CatalogueError> {
     let directory = dir.join(name.as_str());
     fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
@@ -95,20 +128,31 @@ fn install(
     let _lock = publisher_lock(&directory)?;
 
     let collection = match Manifest::read(&directory)? {
-        Some(current) => current.collection,
+        Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
+            let reason = format!(
+                "was written to: its log belongs to collection {}, the file to {collection}; a build from an export takes \
+                 over with `--collection-uuid {} --covers SEQ`, or delete the collection first",
+                current.collection, current.collection
+            );
+            return Err(CatalogueError::Manifest { path: directory, reason });
+        }
+        Some(current) => {
+            check_covers(&directory, covers)?;
+            current.collection
+        }
         None => collection.to_string(),
     };
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
-    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection };
+    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers };
     manifest.write(&directory)?;
     remove_strays(&directory, &manifest.file)?;
     Ok(manifest)
 }
 
 /// Two publishers of one collection go one after the other: neither removes what the other is about to name.
-fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
+pub(super) fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
     let path = directory.join(LOCK);
     let lock = || -> io::Result<File> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
@@ -116,6 +160,21 @@ fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
         Ok(file)
     };
     lock().map_err(|error| CatalogueError::io("lock", &path, error))
+}
+
+/// Removes what a crash left, unless somebody is publishing: what he has brought is not named yet.
+pub(super) fn clean_up(directory: &Path) -> Result<(), CatalogueError> {
+    let path = directory.join(LOCK);
+    let failed = |error: io::Error| CatalogueError::io("lock", &path, error);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => match Manifest::read(directory)? {
+            Some(current) => remove_strays(directory, &current.file),
+            None => Ok(()),
+        },
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 /// Moves a file, read-only and synced, by rename; by copy from another file system.
@@ -133,7 +192,7 @@ fn move_file(from: &Path, to: &Path) -> Result<(), CatalogueError> {
     sync_directory(directory).map_err(|error| CatalogueError::io("sync", directory, error))
 }
 
-fn seal(path: &Path) -> io::Result<()> {
+pub(super) fn seal(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o444))?;
     file.sync_all()
@@ -148,12 +207,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(&temporary, to)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// Removes index files and temporary files that `current` is not; anything else in the directory is not ours.
-fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> {
+pub(super) fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> {
     let failed = |path: &Path, error| CatalogueError::io("clean up", path, error);
     for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
         let entry = entry.map_err(|error| failed(directory, error))?;
@@ -167,8 +226,9 @@ fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> 
     Ok(())
 }
 
+/// `manifest.json`, or an index file's name, with what a writer puts behind it to have a name of its own.
 fn is_ours_when_finished(name: &str) -> bool {
-    name == MANIFEST || is_index_file(name)
+    name == MANIFEST || name.get(..INDEX_FILE_LEN).is_some_and(is_index_file)
 }
 
 fn is_index_file(name: &str) -> bool {
@@ -194,7 +254,7 @@ mod tests {
         let name: CollectionName = "shop".parse().unwrap();
         let source = dir.path().join("built.slx");
         fs::write(&source, "one").unwrap();
-        let first = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
         assert!(!source.exists(), "moved");
 
         let home = dir.path().join("shop");
@@ -202,9 +262,11 @@ mod tests {
         fs::write(home.join("manifest.json.tmp"), "left by a crash").unwrap();
         fs::write(home.join(format!("index-{}.slx.tmp", Uuid::new_v4())), "left by a crash").unwrap();
         fs::write(home.join(format!("index-{}.slx", Uuid::new_v4())), "left by a crash").unwrap();
+        let unfinished = format!("index-{}.slx.{}.tmp", Uuid::new_v4(), Uuid::new_v4());
+        fs::write(home.join(unfinished), "left by a crash").unwrap();
 
         fs::write(&source, "two").unwrap();
-        let second = install(dir.path(), &name, &source, Uuid::new_v4()).unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
         assert_eq!(second.collection, first.collection, "the collection stays the same one");
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
         assert_eq!(fs::read_to_string(home.join(&second.file)).unwrap(), "two");

@@ -6,7 +6,7 @@ use half::f16;
 use super::request::{QueryDocument, Strategy, WeightedItem, WeightedVector};
 use super::{SearchError, SearchLimits};
 use crate::attributes::ItemFacts;
-use crate::index::{Index, Query, QueryError, Schema};
+use crate::index::{Query, QueryError, Schema, View};
 use crate::vector::Metric;
 
 /// A query vector with the weight of its similarity.
@@ -43,12 +43,12 @@ impl Resolved {
 
 /// Reads the query document against an index.
 pub(super) fn resolve(
-    index: &Index,
+    view: &View<'_>,
     query: &QueryDocument,
     limits: &SearchLimits,
 ) -> Result<Resolved, SearchError> {
     let form = the_form(query)?;
-    check_embedding(index.schema(), query)?;
+    check_embedding(view.schema(), query)?;
     if query.strategy.is_some() && form != "items" {
         return Err(SearchError::invalid(
             "/query/strategy",
@@ -56,16 +56,16 @@ pub(super) fn resolve(
         ));
     }
     match (&query.item, &query.items, &query.vectors) {
-        (Some(id), _, _) => one_item(index, id),
+        (Some(id), _, _) => one_item(view, id),
         (_, Some(items), _) => match query.strategy.unwrap_or(Strategy::Average) {
-            Strategy::Average => average(index, items),
-            Strategy::Best => best_of_items(index, items, limits),
+            Strategy::Average => average(view, items),
+            Strategy::Best => best_of_items(view, items, limits),
         },
-        (_, _, Some(vectors)) => best_of_vectors(index, vectors),
+        (_, _, Some(vectors)) => best_of_vectors(view, vectors),
         _ => {
             let forms = Forms { vector: &query.vector, f32: &query.vector_f32, f16: &query.vector_f16 };
             let (vector, pointer) = forms.read("/query")?;
-            Ok(Resolved::of(checked(index, &vector, &pointer)?))
+            Ok(Resolved::of(checked(view, &vector, &pointer)?))
         }
     }
 }
@@ -109,20 +109,20 @@ fn check_embedding(schema: &Schema, query: &QueryDocument) -> Result<(), SearchE
     }
 }
 
-fn checked(index: &Index, vector: &[f32], pointer: &str) -> Result<Query, SearchError> {
-    index.query(vector).map_err(|source| SearchError::Vector { pointer: pointer.to_owned(), source })
+fn checked(view: &View<'_>, vector: &[f32], pointer: &str) -> Result<Query, SearchError> {
+    view.query(vector).map_err(|source| SearchError::Vector { pointer: pointer.to_owned(), source })
 }
 
-fn one_item(index: &Index, id: &str) -> Result<Resolved, SearchError> {
-    let Some(item) = index.find(id) else {
+fn one_item(view: &View<'_>, id: &str) -> Result<Resolved, SearchError> {
+    let Some(item) = view.find(id) else {
         return Err(SearchError::UnknownItems {
             pointer: "/query/item".to_owned(),
             ids: vec![id.to_owned()],
         });
     };
     let mut vector = Vec::new();
-    index.vector(item, &mut vector);
-    Ok(Resolved { own: vec![item], ..Resolved::of(checked(index, &vector, "/query/item")?) })
+    view.vector(item, &mut vector);
+    Ok(Resolved { own: vec![item], ..Resolved::of(checked(view, &vector, "/query/item")?) })
 }
 
 /// Items of a query that are there, with weights; the ids of the others.
@@ -131,12 +131,12 @@ struct Known {
     skipped: Vec<String>,
 }
 
-fn known_items(index: &Index, items: &[WeightedItem]) -> Result<Known, SearchError> {
+fn known_items(view: &View<'_>, items: &[WeightedItem]) -> Result<Known, SearchError> {
     let mut known = Vec::with_capacity(items.len());
     let mut skipped = Vec::new();
     for (at, item) in items.iter().enumerate() {
         check_weight(item.weight, || format!("/query/items/{at}/weight"))?;
-        match index.find(&item.id) {
+        match view.find(&item.id) {
             Some(slot) => known.push((slot, item.weight)),
             None => skipped.push(item.id.clone()),
         }
@@ -157,18 +157,18 @@ fn check_weight(weight: f32, pointer: impl Fn() -> String) -> Result<(), SearchE
     Err(SearchError::invalid(pointer(), format!("weight is {weight}, it must be finite and not 0")))
 }
 
-fn average(index: &Index, items: &[WeightedItem]) -> Result<Resolved, SearchError> {
-    let Known { items: known, skipped } = known_items(index, items)?;
+fn average(view: &View<'_>, items: &[WeightedItem]) -> Result<Resolved, SearchError> {
+    let Known { items: known, skipped } = known_items(view, items)?;
     let mut vectors = Vec::with_capacity(known.len());
     for (item, weight) in &known {
         let mut vector = Vec::new();
-        index.vector(*item, &mut vector);
+        view.vector(*item, &mut vector);
         vectors.push((vector, *weight));
     }
-    let vector = weighted_average(&vectors, index.schema().metric)
+    let vector = weighted_average(&vectors, view.schema().metric)
         .map_err(|reason| SearchError::invalid("/query/items", reason))?;
     let own = known.into_iter().map(|(item, _)| item).collect();
-    Ok(Resolved { own, skipped, ..Resolved::of(checked(index, &vector, "/query/items")?) })
+    Ok(Resolved { own, skipped, ..Resolved::of(checked(view, &vector, "/query/items")?) })
 }
 
 /// Cosine sums directions (a stored length means nothing there); dot divides by the sum of |w|, l2 by the sum of w.
@@ -206,11 +206,11 @@ fn is_rounding(sum: &[f64], vectors: &[(Vec<f32>, f32)]) -> bool {
 }
 
 fn best_of_items(
-    index: &Index,
+    view: &View<'_>,
     items: &[WeightedItem],
     limits: &SearchLimits,
 ) -> Result<Resolved, SearchError> {
-    let Known { items: known, skipped } = known_items(index, items)?;
+    let Known { items: known, skipped } = known_items(view, items)?;
     if known.len() > limits.query_vectors {
         return Err(SearchError::OutOfRange {
             pointer: "/query/items".to_owned(),
@@ -224,21 +224,21 @@ fn best_of_items(
     let mut resolved = Resolved { skipped, ..Resolved::default() };
     let mut vector = Vec::new();
     for (item, weight) in known {
-        index.vector(item, &mut vector);
-        add(&mut resolved, checked(index, &vector, "/query/items")?, weight);
+        view.vector(item, &mut vector);
+        add(&mut resolved, checked(view, &vector, "/query/items")?, weight);
         resolved.own.push(item);
     }
     needs_a_positive(resolved, "/query/items")
 }
 
-fn best_of_vectors(index: &Index, vectors: &[WeightedVector]) -> Result<Resolved, SearchError> {
+fn best_of_vectors(view: &View<'_>, vectors: &[WeightedVector]) -> Result<Resolved, SearchError> {
     let mut resolved = Resolved::default();
     for (at, given) in vectors.iter().enumerate() {
         let pointer = format!("/query/vectors/{at}");
         check_weight(given.weight, || format!("{pointer}/weight"))?;
         let forms = Forms { vector: &given.vector, f32: &given.vector_f32, f16: &given.vector_f16 };
         let (vector, pointer) = forms.read(&pointer)?;
-        add(&mut resolved, checked(index, &vector, &pointer)?, given.weight);
+        add(&mut resolved, checked(view, &vector, &pointer)?, given.weight);
     }
     needs_a_positive(resolved, "/query/vectors")
 }
@@ -256,15 +256,15 @@ fn needs_a_positive(resolved: Resolved, pointer: &str) -> Result<Resolved, Searc
 }
 
 /// The three ways to write a vector.
-struct Forms<'a> {
-    vector: &'a Option<Vec<f32>>,
-    f32: &'a Option<String>,
-    f16: &'a Option<String>,
+pub(super) struct Forms<'a> {
+    pub vector: &'a Option<Vec<f32>>,
+    pub f32: &'a Option<String>,
+    pub f16: &'a Option<String>,
 }
 
 impl<'a> Forms<'a> {
     /// The vector and the pointer to where it stands.
-    fn read(self, at: &str) -> Result<(std::borrow::Cow<'a, [f32]>, String), SearchError> {
+    pub(super) fn read(self, at: &str) -> Result<(std::borrow::Cow<'a, [f32]>, String), SearchError> {
         match (self.vector, self.f32, self.f16) {
             (Some(vector), None, None) => Ok((vector.as_slice().into(), format!("{at}/vector"))),
             (None, Some(text), None) => {

@@ -14,7 +14,7 @@ use super::error::nearest;
 use super::query::{Resolved, Weighted, resolve, weigh};
 use super::request::{Return, SearchRequest};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
-use crate::index::{Candidate, Found, Index, PlanKind, SearchParams};
+use crate::index::{Candidate, Found, Index, PlanKind, SearchParams, View};
 use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Shortfall, merge_patch, rank};
 use crate::vector::Metric;
 
@@ -54,7 +54,7 @@ impl Default for SearchLimits {
 /// Excluded items up to this many are taken off a longer list when nothing else filters, instead of filtering.
 const FEW_EXCLUDED: usize = 64;
 
-/// Answers a search. `now` is in milliseconds since the epoch. Blocking; for a pool, not a reactor.
+/// Answers a search as the index is when it begins. `now` is in milliseconds since the epoch. Blocking; for a pool, not a reactor.
 pub fn search<'a>(
     index: &'a Index,
     request: SearchRequest,
@@ -62,16 +62,17 @@ pub fn search<'a>(
     now: i64,
 ) -> Result<SearchAnswer<'a>, SearchError> {
     let started = Instant::now();
+    let view = &index.view(now);
     request.check(limits)?;
-    check_seq(index, &request)?;
+    check_seq(view, &request)?;
     let fields = Fields::check(index, &request.fill)?;
-    let profile = profile(index, &request)?;
-    let query = resolve(index, &request.query, limits)?;
+    let profile = profile(view, &request)?;
+    let query = resolve(view, &request.query, limits)?;
     let (request, context) = freeze(request, now);
-    let allowed = allowed(index, &request, profile.as_ref(), &query, &context)?;
+    let allowed = allowed(view, &request, profile.as_ref(), &query, &context)?;
     let wanted = request.candidates(profile.is_some(), limits);
-    let pool = candidates(index, &query, &allowed, wanted, &request)?;
-    let (ranked, shortfalls) = order(index, &request, profile.as_ref(), &query, &pool, &context)?;
+    let pool = candidates(view, &query, &allowed, wanted, &request)?;
+    let (ranked, shortfalls) = order(view, &request, profile.as_ref(), &query, &pool, &context)?;
     let results = ranked.into_iter().map(|ranked| fields.fill(index, &request, ranked)).collect();
     Ok(SearchAnswer {
         results,
@@ -79,24 +80,22 @@ pub fn search<'a>(
         shortfalls,
         skipped: query.skipped,
         took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        seq: index.covers(),
+        seq: view.seq(),
         build: index.build(),
         seed: request.seed.unwrap_or_else(draw_seed),
         now: format_time(now),
     })
 }
 
-fn check_seq(index: &Index, request: &SearchRequest) -> Result<(), SearchError> {
+fn check_seq(view: &View<'_>, request: &SearchRequest) -> Result<(), SearchError> {
     match request.min_seq {
-        Some(min_seq) if min_seq > index.covers() => {
-            Err(SearchError::Behind { min_seq, covers: index.covers() })
-        }
+        Some(min_seq) if min_seq > view.seq() => Err(SearchError::Behind { min_seq, covers: view.seq() }),
         _ => Ok(()),
     }
 }
 
 /// The request's recipe. An empty `rank` is none.
-fn profile(index: &Index, request: &SearchRequest) -> Result<Option<Profile>, SearchError> {
+fn profile(view: &View<'_>, request: &SearchRequest) -> Result<Option<Profile>, SearchError> {
     if let Some(name) = &request.profile {
         return Err(SearchError::UnknownProfile { name: name.clone() });
     }
@@ -108,7 +107,7 @@ fn profile(index: &Index, request: &SearchRequest) -> Result<Option<Profile>, Se
     if document.as_object().is_some_and(Map::is_empty) {
         return Ok(None);
     }
-    let parsed = Profile::parse(&document, &index.schema().attributes);
+    let parsed = Profile::parse(&document, &view.schema().attributes);
     parsed.map(Some).map_err(|error| SearchError::Profile {
         pointer: format!("/rank{}", error.pointer),
         reason: error.reason,
@@ -131,18 +130,18 @@ enum Allowed {
 
 /// The request's filter and the profile's, without what `drop` rules match and what is excluded.
 fn allowed(
-    index: &Index,
+    view: &View<'_>,
     request: &SearchRequest,
     profile: Option<&Profile>,
     query: &Resolved,
     context: &FilterContext,
 ) -> Result<Allowed, SearchError> {
     let evaluate = |filter: &Filter, at: &str| {
-        filter.evaluate(index.columns(), index, context).map_err(|error| filter_error(at, error))
+        filter.evaluate(view.columns(), view, context).map_err(|error| filter_error(at, error))
     };
     let mut set: Option<Bitset> = None;
     if let Some(document) = &request.filter {
-        let filter = Filter::parse(document, &index.schema().attributes)
+        let filter = Filter::parse(document, &view.schema().attributes)
             .map_err(|error| filter_error("/filter", error))?;
         set = Some(evaluate(&filter, "/filter")?);
     }
@@ -159,24 +158,30 @@ fn allowed(
     };
     for drop in drops {
         let matching = evaluate(drop, "/rank/rules")?;
-        set.get_or_insert_with(|| Bitset::full(index.items() as usize)).subtract(&matching);
+        set.get_or_insert_with(|| view.all()).subtract(&matching);
     }
-    Ok(without_excluded(index, set, excluded(index, request, query)))
+    Ok(without_excluded(view, set, excluded(view, request, query)))
 }
 
-fn excluded(index: &Index, request: &SearchRequest, query: &Resolved) -> Vec<u32> {
-    let named = request.exclude.ids.iter().filter_map(|id| index.find(id));
+fn excluded(view: &View<'_>, request: &SearchRequest, query: &Resolved) -> Vec<u32> {
+    let named = request.exclude.ids.iter().filter_map(|id| view.find(id));
     let mut items: Vec<u32> = query.own.iter().copied().chain(named).collect();
     items.sort_unstable();
     items.dedup();
     items
 }
 
-fn without_excluded(index: &Index, set: Option<Bitset>, excluded: Vec<u32>) -> Allowed {
+fn without_excluded(view: &View<'_>, set: Option<Bitset>, excluded: Vec<u32>) -> Allowed {
     if set.is_none() && excluded.len() <= FEW_EXCLUDED {
         return Allowed::AllBut(excluded);
     }
-    let mut set = set.unwrap_or_else(|| Bitset::full(index.items() as usize));
+    let mut set = match set {
+        Some(mut set) => {
+            view.retain(&mut set);
+            set
+        }
+        None => view.all(),
+    };
     for item in excluded {
         set.remove(item);
     }
@@ -195,17 +200,17 @@ struct Pool {
 
 /// The `wanted` items most similar to the query.
 fn candidates(
-    index: &Index,
+    view: &View<'_>,
     query: &Resolved,
     allowed: &Allowed,
     wanted: usize,
     request: &SearchRequest,
 ) -> Result<Pool, SearchError> {
-    let ef = request.ef.unwrap_or(index.schema().default_ef);
+    let ef = request.ef.unwrap_or(view.schema().default_ef);
     let mut union: Vec<Candidate> = Vec::new();
     let mut plan = Plan { kind: PlanKind::None, matching: 0, ef: 0, visited: 0 };
     for positive in &query.positives {
-        let found = nearest_items(index, positive, allowed, wanted, ef, request.exact)?;
+        let found = nearest_items(view, positive, allowed, wanted, ef, request.exact)?;
         plan.kind = found.kind;
         plan.matching = found.matching;
         plan.ef = plan.ef.max(found.ef);
@@ -217,7 +222,7 @@ fn candidates(
         }
     }
     if query.is_combined() {
-        union = combine(index, query, union);
+        union = combine(view, query, union);
     }
     union.truncate(wanted);
     Ok(Pool { candidates: union, plan })
@@ -225,7 +230,7 @@ fn candidates(
 
 /// One search, without what is not allowed.
 fn nearest_items(
-    index: &Index,
+    view: &View<'_>,
     query: &Weighted,
     allowed: &Allowed,
     wanted: usize,
@@ -236,19 +241,17 @@ fn nearest_items(
     match allowed {
         Allowed::Only(set) => {
             let params = SearchParams { k: wanted, ef, allowed: Some(set), exact };
-            index.search(&query.query, &params).map_err(refused)
+            view.search(&query.query, &params).map_err(refused)
         }
         Allowed::AllBut(few) if wanted + few.len() > Index::MAX_EF => {
-            let Allowed::Only(set) =
-                without_excluded(index, Some(Bitset::full(index.items() as usize)), few.clone())
-            else {
+            let Allowed::Only(set) = without_excluded(view, Some(view.all()), few.clone()) else {
                 return Err(SearchError::invalid("/exclude", "the exclusions could not be applied"));
             };
-            nearest_items(index, query, &Allowed::Only(set), wanted, ef, exact)
+            nearest_items(view, query, &Allowed::Only(set), wanted, ef, exact)
         }
         Allowed::AllBut(few) => {
             let params = SearchParams { k: wanted + few.len(), ef, allowed: None, exact };
-            let mut found = index.search(&query.query, &params).map_err(refused)?;
+            let mut found = view.search(&query.query, &params).map_err(refused)?;
             found.candidates.retain(|candidate| few.binary_search(&candidate.item).is_err());
             found.candidates.truncate(wanted);
             found.matching = found.matching.saturating_sub(few.len());
@@ -258,9 +261,9 @@ fn nearest_items(
 }
 
 /// The best weighted similarity to a positive minus the best to a negative, each item once, best first.
-fn combine(index: &Index, query: &Resolved, union: Vec<Candidate>) -> Vec<Candidate> {
+fn combine(view: &View<'_>, query: &Resolved, union: Vec<Candidate>) -> Vec<Candidate> {
     let best = |side: &[Weighted], item: u32| {
-        let weighed = side.iter().map(|one| weigh(index.similarity(&one.query, item), one.weight));
+        let weighed = side.iter().map(|one| weigh(view.similarity(&one.query, item), one.weight));
         weighed.fold(f32::NEG_INFINITY, f32::max)
     };
     let mut seen = HashSet::with_capacity(union.len());
@@ -278,7 +281,7 @@ fn combine(index: &Index, query: &Resolved, union: Vec<Candidate>) -> Vec<Candid
     combined.sort_by(|a, b| {
         b.similarity
             .total_cmp(&a.similarity)
-            .then_with(|| index.id(a.item).as_bytes().cmp(index.id(b.item).as_bytes()))
+            .then_with(|| view.id(a.item).as_bytes().cmp(view.id(b.item).as_bytes()))
     });
     combined
 }
@@ -294,7 +297,7 @@ impl ItemVectors for Vectors<'_> {
 
 /// The results in their order: by the profile, or by similarity.
 fn order(
-    index: &Index,
+    view: &View<'_>,
     request: &SearchRequest,
     profile: Option<&Profile>,
     query: &Resolved,
@@ -304,10 +307,10 @@ fn order(
     let Some(profile) = profile else { return Ok(by_similarity(pool, request.limit())) };
     let input = RankInput {
         candidates: &pool.candidates,
-        metric: scoring_metric(index.schema().metric, query),
-        columns: index.columns(),
-        facts: index,
-        vectors: &Vectors(index),
+        metric: scoring_metric(view.schema().metric, query),
+        columns: view.columns(),
+        facts: view,
+        vectors: &Vectors(view),
         context,
         limit: request.limit(),
         explain: request.explain || request.fill.terms,

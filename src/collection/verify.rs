@@ -6,8 +6,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::Collection;
+use super::{Collection, IndexRef};
 use crate::file::{BLOCK, FileError};
+use crate::index::Index;
 
 /// What the verification of one opened index has found: nothing yet, all well, or the first damage.
 #[derive(Debug, Default)]
@@ -15,48 +16,56 @@ pub(super) struct Verification(OnceLock<Result<(), String>>);
 
 impl Collection {
     /// The damage that verification found in the file, if any. Such a collection is not to be searched.
-    pub fn damage(&self) -> Option<&str> {
-        self.verification.0.get()?.as_ref().err().map(String::as_str)
+    pub fn damage(&self) -> Option<String> {
+        self.index().damage()
     }
 
     /// Whether verification of the file has ended, well or not.
     pub fn is_verified(&self) -> bool {
-        self.verification.0.get().is_some()
+        self.index().0.verification.0.get().is_some()
     }
 
     /// Verifies the file at about `bytes_per_second`, unless that was done; gives up without a result when `stop` says.
     pub fn verify_slowly(&self, bytes_per_second: u64, stop: &dyn Fn() -> bool) {
-        if self.is_verified() {
+        let index = self.index();
+        if index.0.verification.0.get().is_some() {
             return;
         }
         let pause = Duration::from_secs_f64(BLOCK as f64 / bytes_per_second.max(1) as f64);
-        let outcome = self.verify_blocks(&|| {
+        let outcome = verify_blocks(&index, &|| {
             std::thread::sleep(pause);
             stop()
         });
         if let Some(outcome) = outcome {
             // Another thread may have come to the same result first.
-            let _ = self.verification.0.set(outcome.map_err(|error| error.to_string()));
+            let _ = index.0.verification.0.set(outcome.map_err(|error| error.to_string()));
         }
     }
+}
 
-    /// None when stopped before the end.
-    fn verify_blocks(&self, stop: &dyn Fn() -> bool) -> Option<Result<(), FileError>> {
-        let file = self.index().file();
-        let checksums = match file.checksums() {
-            Ok(checksums) => checksums,
-            Err(error) => return Some(Err(error)),
-        };
-        for block in 0..file.blocks() {
-            if let Err(error) = file.verify_block(block, &checksums) {
-                return Some(Err(error));
-            }
-            if stop() {
-                return None;
-            }
-        }
-        Some(Ok(()))
+impl IndexRef {
+    /// The damage that verification found in the file, if any.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.0.verification.0.get()?.as_ref().err().cloned()
     }
+}
+
+/// None when stopped before the end.
+fn verify_blocks(index: &Index, stop: &dyn Fn() -> bool) -> Option<Result<(), FileError>> {
+    let file = index.file();
+    let checksums = match file.checksums() {
+        Ok(checksums) => checksums,
+        Err(error) => return Some(Err(error)),
+    };
+    for block in 0..file.blocks() {
+        if let Err(error) = file.verify_block(block, &checksums) {
+            return Some(Err(error));
+        }
+        if stop() {
+            return None;
+        }
+    }
+    Some(Ok(()))
 }
 
 #[cfg(test)]

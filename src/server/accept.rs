@@ -76,7 +76,7 @@ pub async fn serve(
     check_address(&config, listener.local_addr().map_err(ServerError::Address)?)?;
     let state = AppState::new(config, Arc::clone(&catalogue))?;
     let reloading = tokio::spawn(reload(Arc::clone(&catalogue), state.config.reload_every));
-    let verifying = verify(&state, catalogue)?;
+    let verifying = verify(&state, Arc::clone(&catalogue))?;
     let connections = GracefulShutdown::new();
 
     accept(&state, &listener, &connections, shutdown).await;
@@ -90,6 +90,8 @@ pub async fn serve(
     if tokio::time::timeout(limit, connections.shutdown()).await.is_err() {
         tracing::warn!(seconds = limit.as_secs_f64(), "requests still ran at the end of shutdown_timeout");
     }
+    // A panic there has been told; what was answered is in the log.
+    let _ = tokio::task::spawn_blocking(move || catalogue.close()).await;
     Ok(())
 }
 

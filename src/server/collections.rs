@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::search::path;
 use super::{AppState, Kind, Problem};
 use crate::attributes::{ItemFacts, format_time};
-use crate::collection::Collection;
+use crate::collection::{Collection, WriteFigures, now_millis};
 
 /// A collection.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,7 +28,7 @@ pub(super) struct CollectionDocument {
     items: u32,
     /// UUID of the index that answers.
     build: String,
-    /// The log's sequence number that the index covers.
+    /// Sequence number of the newest state: that of the last write.
     seq: u64,
     /// When the index was published, RFC 3339.
     published_at: String,
@@ -53,10 +53,12 @@ pub(super) struct Stats {
     file_bytes: u64,
     /// UUID of the index that answers.
     build: String,
-    /// The log's sequence number that the index covers.
+    /// Sequence number of the newest state: that of the last write.
     seq: u64,
     /// When the index was published, RFC 3339.
     published_at: String,
+    /// Log, checkpoints and sweeps.
+    writes: WriteFigures,
     /// Where the index came from: inputs, parameters, tool version.
     #[schema(value_type = Object)]
     lineage: Value,
@@ -89,7 +91,7 @@ pub(super) struct ItemQuery {
     vector: bool,
 }
 
-fn document(collection: &Collection) -> CollectionDocument {
+pub(super) fn document(collection: &Collection) -> CollectionDocument {
     let (index, manifest) = (collection.index(), collection.manifest());
     CollectionDocument {
         name: collection.name().to_string(),
@@ -97,7 +99,7 @@ fn document(collection: &Collection) -> CollectionDocument {
         schema: index.schema().to_json(),
         items: index.items(),
         build: index.build().to_owned(),
-        seq: index.covers(),
+        seq: index.seq(),
         published_at: manifest.published_at.clone(),
     }
 }
@@ -137,8 +139,9 @@ pub(super) async fn stats(
         duplicates: index.items().saturating_sub(index.nodes()),
         file_bytes: index.file_len(),
         build: index.build().to_owned(),
-        seq: index.covers(),
-        published_at: collection.manifest().published_at.clone(),
+        seq: index.seq(),
+        published_at: collection.manifest().published_at,
+        writes: collection.figures(),
         lineage: index.lineage().clone(),
     }))
 }
@@ -161,7 +164,8 @@ pub(super) async fn item(
 }
 
 fn read_item(collection: &Collection, id: &str, with_vector: bool) -> Result<ItemDocument, Problem> {
-    let index = collection.index();
+    let open = collection.index();
+    let index = &open.view(now_millis());
     let Some(item) = index.find(id) else {
         let detail = format!("no item has the id {id:?}");
         return Err(Problem::new(Kind::UnknownItem, detail).value(id));
@@ -176,6 +180,6 @@ fn read_item(collection: &Collection, id: &str, with_vector: bool) -> Result<Ite
         attributes: index.columns().to_json(item),
         vector,
         inserted_at: format_time(index.inserted_at(item)),
-        seq: index.seq(item),
+        seq: ItemFacts::seq(index, item),
     })
 }

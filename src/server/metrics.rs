@@ -1,5 +1,6 @@
 //! Metrics in the Prometheus text format, through typed handles.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -10,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::collection::Collection;
+use crate::collection::{Collection, WriteFigures};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -28,6 +29,12 @@ struct Named {
     collection: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Writing {
+    collection: String,
+    figure: &'static str,
+}
+
 /// All metrics of a server.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -38,6 +45,7 @@ pub(super) struct Metrics {
     queue: Gauge,
     items: Family<Named, Gauge>,
     nodes: Family<Named, Gauge>,
+    writing: Family<Writing, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -61,12 +69,15 @@ impl Metrics {
         registry.register("collection_items", "Items of a collection", items.clone());
         let nodes = Family::default();
         registry.register("collection_nodes", "Distinct vectors of a collection", nodes.clone());
+        let writing = Family::default();
+        let help = "Figures of a collection's log, checkpoints and sweeps, as in its stats";
+        registry.register("collection_writes", help, writing.clone());
         registry.register(
             "build",
             "The running program",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        Metrics { registry, requests, seconds, visited, queue, items, nodes }
+        Metrics { registry, requests, seconds, visited, queue, items, nodes, writing }
     }
 
     /// Counts an answer.
@@ -89,13 +100,33 @@ impl Metrics {
         self.queue.set(waiting.try_into().unwrap_or(i64::MAX));
         self.items.clear();
         self.nodes.clear();
+        self.writing.clear();
         for collection in collections {
             let name = Named { collection: collection.name().to_string() };
             self.items.get_or_create(&name).set(collection.index().items().into());
             self.nodes.get_or_create(&name).set(collection.index().nodes().into());
+            self.set_writing(&name.collection, &collection.figures());
         }
         let mut text = String::with_capacity(16 << 10);
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    fn set_writing(&self, collection: &str, figures: &WriteFigures) {
+        for (figure, value) in [
+            ("covers", figures.covers as f64),
+            ("uncovered_records", figures.uncovered as f64),
+            ("log_bytes", figures.log_bytes as f64),
+            ("log_segments", figures.log_segments as f64),
+            ("waiting", figures.waiting as f64),
+            ("dead_share", figures.dead_share),
+            ("unswept_nodes", figures.unswept_nodes as f64),
+            ("repaired_links", figures.repaired_links as f64),
+            ("checkpoint_seconds", figures.checkpoint_seconds),
+            ("replay_seconds", figures.replay_seconds),
+        ] {
+            let label = Writing { collection: collection.to_owned(), figure };
+            self.writing.get_or_create(&label).set(value);
+        }
     }
 }

@@ -21,6 +21,8 @@ mod problem;
 mod routes;
 mod search;
 mod state;
+mod stream;
+mod write;
 
 pub use accept::{ServerError, bind, serve};
 pub use config::{Limits, ServerConfig};

@@ -32,7 +32,11 @@ pub enum Kind {
     BodyTooLarge,
     Internal,
     NotSupported,
-    ReadOnly,
+    Conflict,
+    Busy,
+    NoSpace,
+    UnknownOutcome,
+    WritesClosed,
     Overloaded,
     Timeout,
     Behind,
@@ -42,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 29] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -62,7 +66,11 @@ impl Kind {
         Kind::BodyTooLarge,
         Kind::Internal,
         Kind::NotSupported,
-        Kind::ReadOnly,
+        Kind::Conflict,
+        Kind::Busy,
+        Kind::NoSpace,
+        Kind::UnknownOutcome,
+        Kind::WritesClosed,
         Kind::Overloaded,
         Kind::Timeout,
         Kind::Behind,
@@ -119,8 +127,16 @@ impl Kind {
             Kind::NotSupported => {
                 ("/problems/not-supported", S::NOT_IMPLEMENTED, "Not supported yet by this version")
             }
-            Kind::ReadOnly => {
-                ("/problems/read-only", S::NOT_IMPLEMENTED, "Collections are read-only in this version")
+            Kind::Conflict => ("/problems/conflict", S::CONFLICT, "It is there already, and another"),
+            Kind::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "Too many writes are waiting"),
+            Kind::NoSpace => {
+                ("/problems/no-space", S::INSUFFICIENT_STORAGE, "There is no room for the write")
+            }
+            Kind::UnknownOutcome => {
+                ("/problems/unknown-outcome", S::SERVICE_UNAVAILABLE, "The write may have been made, or not")
+            }
+            Kind::WritesClosed => {
+                ("/problems/writes-closed", S::SERVICE_UNAVAILABLE, "The collection takes no writes now")
             }
             Kind::Overloaded => {
                 ("/problems/overloaded", S::SERVICE_UNAVAILABLE, "Too many searches are waiting")
@@ -216,7 +232,7 @@ impl IntoResponse for Problem {
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if status == StatusCode::UNAUTHORIZED {

@@ -6,13 +6,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{AppState, Kind, Problem, Scope, collections, docs, edge, health, search};
+use super::{AppState, Kind, Problem, Scope, collections, docs, edge, health, search, write};
 
 /// All patterns. A request's pattern is its label in metrics and in the audit line.
-const PATTERNS: [&str; 17] = [
+const PATTERNS: [&str; 18] = [
     "/livez",
     "/readyz",
     "/metrics",
@@ -21,6 +21,7 @@ const PATTERNS: [&str; 17] = [
     "/v1/collections",
     "/v1/collections/{c}",
     "/v1/collections/{c}/stats",
+    "/v1/collections/{c}/checkpoint",
     "/v1/collections/{c}/items",
     "/v1/collections/{c}/items/delete",
     "/v1/collections/{c}/items/{id}",
@@ -62,8 +63,7 @@ impl Pattern {
 
 /// The whole API over a state. Needs no socket: tests call it.
 pub fn router(state: Arc<AppState>) -> Router {
-    let later = || any(read_only);
-    let items = |get: MethodRouter<Arc<AppState>>| get.put(read_only).patch(read_only).delete(read_only);
+    let later = || any(not_yet);
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -71,11 +71,15 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/openapi.json", get(docs::openapi_json))
         .route("/docs", get(docs::page))
         .route("/v1/collections", get(collections::list))
-        .route("/v1/collections/{c}", items(get(collections::describe)))
+        .route(
+            "/v1/collections/{c}",
+            get(collections::describe).put(write::create).patch(not_yet).delete(write::remove),
+        )
         .route("/v1/collections/{c}/stats", get(collections::stats))
-        .route("/v1/collections/{c}/items", post(read_only).patch(read_only))
-        .route("/v1/collections/{c}/items/delete", post(read_only))
-        .route("/v1/collections/{c}/items/{id}", items(get(collections::item)))
+        .route("/v1/collections/{c}/checkpoint", post(write::checkpoint))
+        .route("/v1/collections/{c}/items", post(write::upsert).patch(write::patch))
+        .route("/v1/collections/{c}/items/delete", post(write::delete))
+        .route("/v1/collections/{c}/items/{id}", get(collections::item))
         .route("/v1/collections/{c}/search", post(search::one))
         .route("/v1/collections/{c}/search/batch", post(search::batch))
         .route("/v1/collections/{c}/profiles/{p}", later())
@@ -89,12 +93,8 @@ pub fn router(state: Arc<AppState>) -> Router {
         .with_state(state)
 }
 
-async fn read_only(request: Request) -> Problem {
-    let detail = format!(
-        "{} here comes with a later version: publish an index with `shortlist build`",
-        request.method()
-    );
-    Problem::new(Kind::ReadOnly, detail)
+async fn not_yet(request: Request) -> Problem {
+    Problem::new(Kind::NotSupported, format!("{} here comes with a later version", request.method()))
 }
 
 async fn not_found() -> Problem {

@@ -107,7 +107,8 @@ fn write_answer(
     limits: &crate::collection::SearchLimits,
     json: &mut Vec<u8>,
 ) -> Result<usize, Problem> {
-    let answer = search(collection.index(), request, limits, now_millis())?;
+    let index = collection.index();
+    let answer = search(&index, request, limits, now_millis())?;
     append(json, &answer)?;
     Ok(answer.plan.visited)
 }

@@ -1,0 +1,351 @@
+//! The keeper: sweeps what deletes leave, writes checkpoints, and reopens the collection onto them.
+//!
+//! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
+//! searches and writes go on; when the manifest names it, log segments that it covers go. Reopening frees the memory of
+//! dead slots and copied pages: the new file is opened, the records since are applied to it, and when only few are left
+//! the committer waits for the last of them; then the new index answers.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::publish::{publisher_lock, remove_strays, seal};
+use super::record::decode;
+use super::served::{IndexRef, Inner, ROOM, Records, ReplayError, apply_to};
+use super::write::WriteBatch;
+use super::{CatalogueError, Manifest, now_millis};
+use crate::arena::Mode;
+use crate::attributes::format_time;
+use crate::file::{FileError, write_atomically};
+use crate::index::{Index, SearchParams};
+use crate::log::Log;
+
+/// How long the keeper sleeps when nobody wakes it.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How often what has expired is deleted.
+const EXPIRY: Duration = Duration::from_secs(60);
+/// Share of the nodes that must be gone before links are mended, and the least number.
+const SWEEP_SHARE: f64 = 0.01;
+const SWEEP_LEAST: usize = 256;
+/// When fewer changes came while the last were applied, the committer is made to wait for the rest.
+const LAST_CHANGES: usize = 300;
+/// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
+const SOME_CHANGES: usize = 4_000;
+const CATCHING_UP: usize = 10_000;
+/// Searches that warm an index before it answers.
+const WARMING: u32 = 200;
+/// A checkpoint's pages are written out after so many bytes.
+const FLUSH: u64 = 8 << 20;
+const PIECE: usize = 1 << 20;
+
+/// How others speak with the keeper.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    state: Mutex<Wishes>,
+    ready: Condvar,
+    one_at_a_time: Mutex<()>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Wishes {
+    room: bool,
+    stopped: bool,
+    ended: bool,
+}
+
+impl Keeper {
+    fn change(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.ready.notify_all();
+    }
+
+    /// The index is at its capacity: a checkpoint and reopening is needed now.
+    pub fn want_room(&self) {
+        self.change(|wishes| wishes.room = true);
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.change(|wishes| wishes.stopped = true);
+    }
+
+    /// Waits for a checkpoint that is being made; there will be no other.
+    pub fn end(&self) {
+        let _last = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(|wishes| wishes.ended = true);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended
+    }
+
+    /// Waits for something to do. Blocking.
+    fn wait(&self) -> Wishes {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |wishes: &mut Wishes| !wishes.room && !wishes.stopped;
+        let (mut state, _) =
+            self.ready.wait_timeout_while(state, PAUSE, idle).unwrap_or_else(PoisonError::into_inner);
+        let wishes = *state;
+        state.room = false;
+        wishes
+    }
+}
+
+impl Inner {
+    pub fn run_keeper(&self) {
+        let mut expired = Instant::now();
+        loop {
+            let wishes = self.keeper.wait();
+            if wishes.stopped {
+                return;
+            }
+            let round = AssertUnwindSafe(|| self.keep(wishes.room, &mut expired));
+            if catch_unwind(round).is_err() {
+                tracing::error!(collection = %self.name, "the keeper panicked; it goes on");
+            }
+        }
+    }
+
+    /// Sweeps, lets what has expired be deleted, and makes a checkpoint when one is due.
+    fn keep(&self, room: bool, expired: &mut Instant) {
+        let index = self.index();
+        let least = ((f64::from(index.nodes()) * SWEEP_SHARE) as usize).max(SWEEP_LEAST);
+        {
+            // Not beside the beginning of a checkpoint, which keeps back the rows of its own moment.
+            let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            self.sweep(&index, least);
+        }
+        if index.has_expiring() && expired.elapsed() >= EXPIRY {
+            *expired = Instant::now();
+            // What could not be deleted now is hidden anyway, and tried again.
+            self.queue.push(WriteBatch::expire(), Box::new(|_| ()));
+        }
+        drop(index);
+        if room || self.is_checkpoint_due() {
+            self.checkpoint_or_warn(room);
+        }
+    }
+
+    fn sweep(&self, index: &Index, least: usize) {
+        if let Some(swept) = index.sweep(least) {
+            self.repaired_links.fetch_add(swept.links as u64, Relaxed);
+            tracing::debug!(collection = %self.name, ?swept, "swept");
+        }
+    }
+
+    /// Records that the newest index file does not cover.
+    pub fn uncovered(&self) -> u64 {
+        let covers = self.manifest().covers;
+        self.index().seq().saturating_sub(covers)
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let commit = self.commit();
+        let Some(commit) = &*commit else { return false };
+        let covered = self.manifest().covers;
+        let settings = &self.settings;
+        let old = commit.uncovered_since.is_some_and(|since| since.elapsed() >= settings.checkpoint_age);
+        let uncovered = commit.log.durable().seq > covered;
+        uncovered && (old || commit.log.bytes() >= settings.checkpoint_bytes)
+    }
+
+    pub fn checkpoint_or_warn(&self, reopen: bool) {
+        if let Err(error) = self.checkpoint_and(reopen, reopen) {
+            tracing::error!(collection = %self.name, "no checkpoint could be made, the log is kept: {error}");
+        }
+    }
+
+    /// Writes a checkpoint, publishes it, drops the log that it covers; and, if it `may_reopen`, reopens when that frees
+    /// enough. Blocking.
+    pub fn checkpoint(&self, may_reopen: bool) -> Result<(), CatalogueError> {
+        self.checkpoint_and(may_reopen, false)
+    }
+
+    fn checkpoint_and(&self, may_reopen: bool, must_reopen: bool) -> Result<(), CatalogueError> {
+        let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.keeper.has_ended() {
+            return Err(CatalogueError::Closed { name: self.name.clone() });
+        }
+        let started = Instant::now();
+        let index = self.index();
+        let reopens = may_reopen && (must_reopen || index.stale_share() >= self.settings.reopen_share);
+        if self.uncovered() == 0 && !reopens {
+            return Ok(());
+        }
+        self.check_sound(&index)?;
+        self.sweep(&index, 1);
+        let name = format!("index-{}.slx", Uuid::new_v4());
+        let path = self.directory.join(&name);
+        let seq = self.write_checkpoint(&index, &path)?;
+        self.publish_checkpoint(name, seq)?;
+        if let Some(commit) = &mut *self.commit() {
+            if commit.log.durable().seq == seq {
+                commit.uncovered_since = None;
+            }
+            if let Err(error) = commit.log.discard_through(seq) {
+                tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
+            }
+        }
+        self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(collection = %self.name, seq, seconds, "checkpoint");
+        if reopens {
+            self.reopen(&path).map_err(|error| CatalogueError::Replay {
+                directory: self.directory.clone(),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint of what is known to be wrong would look sound.
+    fn check_sound(&self, index: &IndexRef) -> Result<(), CatalogueError> {
+        let broken = self.commit().as_ref().and_then(|commit| commit.broken.clone());
+        match broken.or_else(|| index.damage()) {
+            None => Ok(()),
+            Some(reason) => Err(CatalogueError::Replay { directory: self.directory.clone(), reason }),
+        }
+    }
+
+    fn write_checkpoint(&self, index: &Index, path: &Path) -> Result<u64, CatalogueError> {
+        let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
+        let checkpoint = index.checkpoint().map_err(failed)?;
+        let seq = checkpoint.seq();
+        let hash = self.commit().as_ref().and_then(|commit| {
+            commit.positions.iter().rev().find(|position| position.seq == seq).map(|position| position.hash)
+        });
+        let covered = index.file().header().facts.covers_hash;
+        let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
+        write_atomically(path, |out| {
+            let paced = Paced::new(out, self.settings.checkpoint_pace);
+            checkpoint.write(paced, hash, now_millis())
+        })
+        .map_err(failed)?;
+        seal(path).map_err(|error| CatalogueError::io("sync", path, error))?;
+        // What could not be opened must not take the place of what can.
+        Index::open(path, Mode::Mapped)?;
+        Ok(seq)
+    }
+
+    fn publish_checkpoint(&self, file: String, covers: u64) -> Result<(), CatalogueError> {
+        let _publishing = publisher_lock(&self.directory)?;
+        let mut manifest = self.manifest();
+        if Manifest::read(&self.directory)?.as_ref() != Some(&*manifest) {
+            let reason = "another index was published meanwhile, or the collection deleted".to_owned();
+            return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
+        }
+        let published_at = format_time(now_millis());
+        let new = Manifest { file, published_at, covers, ..manifest.clone() };
+        new.write(&self.directory)?;
+        *manifest = new;
+        remove_strays(&self.directory, &manifest.file)
+    }
+
+    /// Opens the newest file and lets it answer, as soon as it has what was written since.
+    fn reopen(&self, path: &Path) -> Result<(), ReplayError> {
+        let new = Index::open_roomy(path, self.mode, ROOM)?;
+        warm(&new);
+        for _ in 0..CATCHING_UP {
+            let some = match &*self.commit() {
+                Some(commit) => take_some(&commit.log, &new)?,
+                None => Records::default(),
+            };
+            apply_to(&new, &some.batches())?;
+            if some.changes < LAST_CHANGES {
+                break;
+            }
+        }
+        // Nothing is committed while this is held: these records are the last.
+        let commit = self.commit();
+        if let Some(commit) = &*commit {
+            loop {
+                let some = take_some(&commit.log, &new)?;
+                if some.records.is_empty() {
+                    break;
+                }
+                apply_to(&new, &some.batches())?;
+            }
+        }
+        self.set_index(new);
+        tracing::info!(collection = %self.name, "reopened onto the newest checkpoint");
+        Ok(())
+    }
+}
+
+/// Durable records that an index lacks, the first of them.
+fn take_some(log: &Log, index: &Index) -> Result<Records, ReplayError> {
+    let mut records = Records::default();
+    let walked = log.replay(index.seq(), &mut |record| {
+        if records.changes >= SOME_CHANGES {
+            return Err(ReplayError::Stopped);
+        }
+        records.add(record.seq, decode(record.seq, record.payload, &index.schema().attributes)?);
+        Ok(())
+    });
+    match walked {
+        Ok(()) | Err(ReplayError::Stopped) => Ok(records),
+        Err(error) => Err(error),
+    }
+}
+
+/// Searches for some of the items, so that the first real searches find pages in memory.
+fn warm(index: &Index) {
+    let items = index.items();
+    let mut vector = Vec::new();
+    for step in 0..WARMING.min(items) {
+        index.vector((u64::from(items) * u64::from(step) / u64::from(WARMING)) as u32, &mut vector);
+        let params = SearchParams { k: 100, ef: index.schema().default_ef, allowed: None, exact: false };
+        // A vector that cannot be searched by warms nothing, and harms nothing.
+        let _ = index.query(&vector).and_then(|query| index.search(&query, &params));
+    }
+}
+
+/// Writes at a pace, and has the kernel write along, so that no sync has much left to do.
+struct Paced<'a> {
+    out: &'a mut BufWriter<File>,
+    since: Instant,
+    bytes: u64,
+    unflushed: u64,
+    pace: u64,
+}
+
+impl<'a> Paced<'a> {
+    fn new(out: &'a mut BufWriter<File>, pace: u64) -> Self {
+        Paced { out, since: Instant::now(), bytes: 0, unflushed: 0, pace }
+    }
+}
+
+impl Write for Paced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Large sections come in one piece.
+        let written = self.out.write(&bytes[..bytes.len().min(PIECE)])?;
+        self.bytes += written as u64;
+        self.unflushed += written as u64;
+        if self.unflushed >= FLUSH {
+            self.unflushed = 0;
+            self.out.flush()?;
+            self.out.get_ref().sync_data()?;
+            if self.pace > 0 {
+                let due = Duration::from_secs_f64(self.bytes as f64 / self.pace as f64);
+                std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+            }
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Seek for Paced<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.out.seek(to)
+    }
+}

@@ -1,0 +1,468 @@
+//! A collection while it is served: the index that answers now, its log, and the threads that write.
+//!
+//! `DIR/<name>/` holds `manifest.json`, the index file that it names, and `log/` once something was written. The log's
+//! records after the index file's `covers` are applied when the collection is opened; later a committer thread takes
+//! writes in (see `commit`), and a keeper thread sweeps, makes checkpoints and reopens (see `keep`). Both start with the
+//! first write, or with the collection when it has a log.
+
+use std::fs;
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use uuid::Uuid;
+
+use super::commit::{Commit, Queue, Reply};
+use super::keep::Keeper;
+use super::record::decode;
+use super::verify::Verification;
+use super::write::{WriteBatch, WriteError, Written};
+use super::{CatalogueError, CollectionName, Manifest};
+use crate::arena::Mode;
+use crate::index::{Batch, Change, Index, IndexError};
+use crate::log::{Disk, Identity, Log, LogError, LogOptions, Opened, Position};
+
+/// Items for which addresses are reserved beyond those of the file; a checkpoint and reopening makes room again.
+pub(super) const ROOM: usize = 1 << 24;
+/// Changes that are applied together when the log is replayed.
+const REPLAY_CHANGES: usize = 2_000;
+
+/// How collections take writes. Each is a setting, `writes.<name>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteSettings {
+    /// Writes that may wait for the log.
+    pub queue: usize,
+    /// A checkpoint is made when the log has so many bytes that no index file covers.
+    pub checkpoint_bytes: u64,
+    /// A checkpoint is made when the oldest record that no index file covers is so old.
+    pub checkpoint_age: std::time::Duration,
+    /// Bytes a second at which checkpoints are written, so that the log's syncs do not wait for them; 0 for no pace.
+    pub checkpoint_pace: u64,
+    /// Writes are refused while the log is larger; 0 for no limit.
+    pub log_max_bytes: u64,
+    /// Writes are refused while the process holds more memory of its own; 0 for no limit.
+    pub memory_limit: u64,
+    /// The collection reopens onto its newest checkpoint when this share of its slots is dead or came since.
+    pub reopen_share: f64,
+    /// Bytes of a log's segment.
+    pub segment_bytes: u64,
+}
+
+impl Default for WriteSettings {
+    fn default() -> Self {
+        WriteSettings {
+            queue: 1_024,
+            checkpoint_bytes: 256 << 20,
+            checkpoint_age: std::time::Duration::from_secs(900),
+            checkpoint_pace: 200 << 20,
+            log_max_bytes: 0,
+            memory_limit: 0,
+            reopen_share: 0.25,
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// An opened index file and what its verification has found.
+#[derive(Debug)]
+pub(super) struct OpenIndex {
+    pub index: Index,
+    pub verification: Verification,
+}
+
+/// The index that answered when it was asked for; it stays as long as this is held.
+#[derive(Debug)]
+pub struct IndexRef(pub(super) Arc<OpenIndex>);
+
+impl Deref for IndexRef {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        &self.0.index
+    }
+}
+
+/// Figures of a collection's writing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct WriteFigures {
+    /// The sequence number up to which the index file covers the log.
+    pub covers: u64,
+    /// Records that the index file does not cover.
+    pub uncovered: u64,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Files of the log.
+    pub log_segments: usize,
+    /// Writes that wait for the committer.
+    pub waiting: usize,
+    /// Share of the item slots that are dead until the next checkpoint.
+    pub dead_share: f64,
+    /// Nodes that nothing hangs on and that links still lead to.
+    pub unswept_nodes: usize,
+    /// Links that sweeps have put in place of others since the collection was opened.
+    pub repaired_links: u64,
+    /// Seconds that the last checkpoint took; 0 before the first.
+    pub checkpoint_seconds: f64,
+    /// Seconds that replaying the log took when the collection was opened.
+    pub replay_seconds: f64,
+}
+
+/// A named collection.
+#[derive(Debug)]
+pub struct Collection {
+    pub(super) inner: Arc<Inner>,
+    threads: Mutex<Threads>,
+}
+
+/// The committer and the keeper; none before the first write, and none ever after the collection was closed.
+#[derive(Debug, Default)]
+struct Threads {
+    running: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+/// What the collection's threads share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub name: CollectionName,
+    pub directory: PathBuf,
+    pub mode: Mode,
+    pub settings: WriteSettings,
+    pub manifest: Mutex<Manifest>,
+    open: ArcSwap<OpenIndex>,
+    /// The log and what goes with it, once something was written.
+    pub commit: Mutex<Option<Commit>>,
+    pub queue: Queue,
+    pub keeper: Keeper,
+    /// Microseconds that replaying the log took when the collection was opened.
+    pub replay_us: AtomicU64,
+    /// Microseconds that the last checkpoint took.
+    pub checkpoint_us: AtomicU64,
+    /// Links that sweeps have put in place of others.
+    pub repaired_links: AtomicU64,
+    /// The log's size as the committer saw it last, so that nobody waits for him to learn it.
+    pub log_bytes: AtomicU64,
+    pub log_segments: AtomicU64,
+}
+
+impl Collection {
+    /// Opens what a manifest names, and applies the log's records after it.
+    pub(super) fn open(
+        name: &CollectionName,
+        directory: &Path,
+        manifest: Manifest,
+        mode: Mode,
+        settings: &WriteSettings,
+    ) -> Result<Collection, CatalogueError> {
+        let path = directory.join(&manifest.file);
+        let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
+        if !kind.is_file() {
+            let reason = "not a regular file: a server maps only files that it owns".to_owned();
+            return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
+        }
+        let index = Index::open_roomy(&path, mode, ROOM)?;
+        super::publish::clean_up(directory)?;
+        let inner = Arc::new(Inner {
+            name: name.clone(),
+            directory: directory.to_owned(),
+            mode,
+            settings: settings.clone(),
+            manifest: Mutex::new(manifest),
+            open: ArcSwap::from_pointee(OpenIndex { index, verification: Verification::default() }),
+            commit: Mutex::new(None),
+            queue: Queue::new(settings.queue),
+            keeper: Keeper::default(),
+            replay_us: AtomicU64::new(0),
+            checkpoint_us: AtomicU64::new(0),
+            repaired_links: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+            log_segments: AtomicU64::new(0),
+        });
+        let collection = Collection { inner, threads: Mutex::default() };
+        if collection.inner.log_directory().is_dir() {
+            collection.start()?;
+        }
+        Ok(collection)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.inner.name
+    }
+
+    /// What was published.
+    pub fn manifest(&self) -> Manifest {
+        self.inner.manifest().clone()
+    }
+
+    /// The index that answers now.
+    pub fn index(&self) -> IndexRef {
+        self.inner.index()
+    }
+
+    /// Hands a write to the committer; `reply` is called when it is on disk and found by searches, or was refused.
+    pub fn write(&self, batch: WriteBatch, reply: Reply) {
+        if let Err(error) = self.start() {
+            return reply(Err(WriteError::Closed { reason: error.to_string() }));
+        }
+        self.inner.queue.push(batch, reply);
+    }
+
+    /// As `write`; waits for the answer. Blocking.
+    pub fn write_and_wait(&self, batch: WriteBatch) -> Result<Written, WriteError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.write(
+            batch,
+            Box::new(move |answer| {
+                // Whoever waits below is there until the answer comes.
+                let _ = sender.send(answer);
+            }),
+        );
+        let closed = || WriteError::Closed { reason: "the collection was closed".to_owned() };
+        receiver.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Opens the log, if that was not done, replays it and starts the threads.
+    fn start(&self) -> Result<(), CatalogueError> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if threads.closed {
+            // Another instance may have the log by now.
+            return Err(CatalogueError::Closed { name: self.inner.name.clone() });
+        }
+        if !threads.running.is_empty() {
+            return Ok(());
+        }
+        self.inner.open_log()?;
+        let spawn = |name: &str, run: fn(&Inner)| {
+            let inner = Arc::clone(&self.inner);
+            let thread = std::thread::Builder::new().name(format!("{name} {}", inner.name));
+            let failed = |error| CatalogueError::io("start the threads of", &self.inner.directory, error);
+            thread.spawn(move || run(&inner)).map_err(failed)
+        };
+        threads.running.push(spawn("commit", Inner::run_committer)?);
+        threads.running.push(spawn("keep", Inner::run_keeper)?);
+        Ok(())
+    }
+
+    /// Takes no more writes, finishes those that wait, makes a last checkpoint if `checkpoint`, and ends the threads.
+    pub fn close(&self, checkpoint: bool) {
+        self.inner.queue.close();
+        self.inner.keeper.stop();
+        let running = {
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.closed = true;
+            std::mem::take(&mut threads.running)
+        };
+        let written = !running.is_empty();
+        for thread in running {
+            // A thread that panicked has said so; what it did not finish was not answered.
+            let _ = thread.join();
+        }
+        if written && checkpoint && self.inner.uncovered() > 0 {
+            self.inner.checkpoint_or_warn(false);
+        }
+        // Whoever is at a checkpoint finishes it; nobody begins another.
+        self.inner.keeper.end();
+    }
+
+    /// Figures of its writing.
+    pub fn figures(&self) -> WriteFigures {
+        let (inner, index) = (&self.inner, self.index());
+        let (dead, slots) = index.dead_slots();
+        let seconds = |micros: &AtomicU64| micros.load(Relaxed) as f64 / 1e6;
+        WriteFigures {
+            covers: index.covers(),
+            uncovered: inner.uncovered(),
+            log_bytes: inner.log_bytes.load(Relaxed),
+            log_segments: inner.log_segments.load(Relaxed) as usize,
+            waiting: inner.queue.len(),
+            dead_share: dead as f64 / slots.max(1) as f64,
+            unswept_nodes: index.unswept(),
+            repaired_links: inner.repaired_links.load(Relaxed),
+            checkpoint_seconds: seconds(&inner.checkpoint_us),
+            replay_seconds: seconds(&inner.replay_us),
+        }
+    }
+
+    /// Writes a checkpoint now. Blocking.
+    pub fn checkpoint(&self) -> Result<(), CatalogueError> {
+        self.inner.checkpoint(true)
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+impl Inner {
+    pub fn index(&self) -> IndexRef {
+        IndexRef(self.open.load_full())
+    }
+
+    pub fn set_index(&self, index: Index) {
+        self.open.store(Arc::new(OpenIndex { index, verification: Verification::default() }));
+    }
+
+    pub fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn commit(&self) -> MutexGuard<'_, Option<Commit>> {
+        self.commit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn log_directory(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// The file of the index that is open, as long as no other was published.
+    pub fn index_path(&self) -> PathBuf {
+        self.directory.join(&self.manifest().file)
+    }
+
+    fn open_log(&self) -> Result<(), CatalogueError> {
+        let directory = self.log_directory();
+        let failed = |error: io::Error| CatalogueError::io("create", &directory, error);
+        fs::create_dir_all(&directory).map_err(failed)?;
+        super::publish::sync_directory(&self.directory).map_err(failed)?;
+        let manifest = self.manifest().clone();
+        let collection = Uuid::try_parse(&manifest.collection).unwrap_or_default().into_bytes();
+        let facts = self.index().file().header().facts.clone();
+        let start = Position { seq: facts.covers, hash: facts.covers_hash };
+        let options = LogOptions { segment_bytes: self.settings.segment_bytes };
+        let identity = Identity { collection, shard: 0 };
+        let storage = Box::new(Disk::new(&directory));
+        let of_log = |source: LogError| CatalogueError::Log { directory: directory.clone(), source };
+        let (log, opened) = Log::open(storage, identity, start, options).map_err(of_log)?;
+        self.tell(&opened);
+        let started = Instant::now();
+        let from = facts.covers;
+        let replayed = self.replay(&log, from).map_err(|reason| CatalogueError::Replay {
+            directory: directory.clone(),
+            reason: reason.to_string(),
+        })?;
+        let took = started.elapsed();
+        self.replay_us.store(took.as_micros() as u64, Relaxed);
+        if replayed > 0 {
+            let seconds = took.as_secs_f64();
+            tracing::info!(collection = %self.name, records = replayed, seconds, "log replayed");
+        }
+        self.note_log(&log);
+        *self.commit() = Some(Commit::new(log));
+        Ok(())
+    }
+
+    /// Remembers the log's size.
+    pub fn note_log(&self, log: &Log) {
+        self.log_bytes.store(log.bytes(), Relaxed);
+        self.log_segments.store(log.segments() as u64, Relaxed);
+    }
+
+    fn tell(&self, opened: &Opened) {
+        if let Some(trim) = &opened.trimmed {
+            tracing::warn!(
+                collection = %self.name, file = trim.file, offset = trim.offset, bytes = trim.bytes,
+                "a torn tail of the log was cut off, nothing that was answered is lost: {}", trim.reason
+            );
+        }
+    }
+
+    /// Applies the records after `from` to the index; how many there were.
+    fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
+        let mut records = Records::default();
+        let mut count = 0;
+        log.replay(from, &mut |record| {
+            let changes = decode(record.seq, record.payload, &self.index().schema().attributes)?;
+            records.add(record.seq, changes);
+            count += 1;
+            if records.changes >= REPLAY_CHANGES {
+                self.apply(&std::mem::take(&mut records))?;
+            }
+            Ok::<(), ReplayError>(())
+        })?;
+        self.apply(&records)?;
+        Ok(count)
+    }
+
+    /// Applies records to the index that answers, or to the one that takes its place when it had none to train its codes on.
+    pub fn apply(&self, records: &Records) -> Result<(), ReplayError> {
+        let batches = records.batches();
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let first = batches.iter().map(|batch| batch.changes).find(|changes| has_vector(changes));
+        if let Some(changes) = first
+            && let Some(begun) = self.index().begun(&self.index_path(), changes)?
+        {
+            self.set_index(begun);
+        }
+        apply_to(&self.index(), &batches)
+    }
+}
+
+fn has_vector(changes: &[Change]) -> bool {
+    changes.iter().any(|change| matches!(change, Change::Put(put) if put.vector.is_some()))
+}
+
+/// Applies batches with all threads of the machine.
+pub(super) fn apply_to(index: &Index, batches: &[Batch<'_>]) -> Result<(), ReplayError> {
+    let items = batches.iter().map(|batch| batch.changes.len()).sum();
+    if !index.has_room(items, 0) {
+        return Err(ReplayError::Room { items });
+    }
+    Ok(index.apply(batches, linkers()?)?)
+}
+
+/// The threads that link new nodes, of all collections.
+fn linkers() -> Result<&'static rayon::ThreadPool, ReplayError> {
+    static POOL: std::sync::OnceLock<rayon::ThreadPool> = std::sync::OnceLock::new();
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().thread_name(|thread| format!("link {thread}")).build()?;
+    Ok(POOL.get_or_init(|| pool))
+}
+
+/// Decoded records that wait to be applied together.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub records: Vec<(u64, Vec<Change>)>,
+    pub changes: usize,
+}
+
+impl Records {
+    pub fn add(&mut self, seq: u64, changes: Vec<Change>) {
+        self.changes += changes.len();
+        self.records.push((seq, changes));
+    }
+
+    pub fn batches(&self) -> Vec<Batch<'_>> {
+        self.records.iter().map(|(seq, changes)| Batch { seq: *seq, changes }).collect()
+    }
+}
+
+/// A record could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplayError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Record(#[from] super::record::RecordError),
+    #[error(transparent)]
+    Apply(#[from] crate::index::ApplyError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("the index has no room for {items} items more")]
+    Room { items: usize },
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    #[error("stopped")]
+    Stopped,
+}

@@ -1,0 +1,197 @@
+//! Writes over HTTP: collections made and deleted, items put, patched and deleted.
+//!
+//! Bodies are parsed and checked on the pool; then a write waits for the committer without holding a thread. It is
+//! answered when it is on disk and found.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::collections::{CollectionDocument, document};
+use super::search::path;
+use super::{AppState, Kind, Problem, body, stream};
+use crate::collection::{
+    CatalogueError, CollectionName, DeleteRequest, PatchRequest, UpsertRequest, WriteBatch, WriteError,
+    Written,
+};
+use crate::index::{Index, Schema};
+
+/// Makes a collection: the body is its schema. The same schema again is fine, another is a conflict.
+#[utoipa::path(put, path = "/v1/collections/{c}", tag = "writes", params(("c" = String, Path, description = "The collection")),
+    request_body(content = Object, description = "The schema"), responses(
+    (status = 201, description = "Made", body = CollectionDocument),
+    (status = 200, description = "It was there, with this schema", body = CollectionDocument),
+    (status = "4XX", description = "The schema is wrong, or another", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn create(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<(StatusCode, Json<CollectionDocument>), Problem> {
+    let name = collection_name(&path(name)?)?;
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let catalogue = Arc::clone(&state.catalogue);
+    let key = name.clone();
+    let made = state
+        .run(move |_| {
+            let json = body::parse::<Value>(&bytes)?;
+            let schema =
+                Schema::from_json(&json).map_err(|reason| Problem::new(Kind::InvalidValue, reason))?;
+            catalogue.create(&name, schema).map_err(refused)
+        })
+        .await??;
+    let collection = state.collection(key.as_str())?;
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(document(&collection))))
+}
+
+/// Deletes a collection and everything in it.
+#[utoipa::path(delete, path = "/v1/collections/{c}", tag = "writes", params(("c" = String, Path, description = "The collection")), responses(
+    (status = 200, description = "Deleted"),
+    (status = 404, description = "No such collection", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn remove(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    let name = collection_name(&path(name)?)?;
+    let catalogue = Arc::clone(&state.catalogue);
+    let key = name.clone();
+    if state.run(move |_| catalogue.delete(&key).map_err(refused)).await?? {
+        return Ok(Json(serde_json::json!({"deleted": name.as_str()})));
+    }
+    Err(Problem::new(Kind::UnknownCollection, format!("there is no collection {:?}", name.as_str())))
+}
+
+/// Writes a checkpoint now: a new index file that covers the log.
+#[utoipa::path(post, path = "/v1/collections/{c}/checkpoint", tag = "writes", params(("c" = String, Path, description = "The collection")), responses(
+    (status = 200, description = "Written", body = CollectionDocument),
+    (status = 404, description = "No such collection", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn checkpoint(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<CollectionDocument>, Problem> {
+    let collection = state.collection(&path(name)?)?;
+    // Not on the pool: it takes as long as many searches.
+    let written = tokio::task::spawn_blocking(move || {
+        collection.checkpoint().map_err(refused)?;
+        Ok::<_, Problem>(document(&collection))
+    });
+    written
+        .await
+        .map_err(|_| Problem::new(Kind::Internal, "the checkpoint failed; the log says how"))?
+        .map(Json)
+}
+
+/// Puts items: each replaces whole what had its id. A JSON batch is applied whole or not at all; of `application/x-ndjson`,
+/// an item a line, chunks are committed as they come, each answered by a line `{"through_line", "seq"}`.
+#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection")),
+    request_body = UpsertRequest, responses(
+    (status = 200, description = "On disk, and found by searches", body = Written),
+    (status = "4XX", description = "The batch is wrong, or too many wait", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "No room, or the outcome is unknown", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn upsert(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if stream::is_ndjson(request.headers()) {
+        let collection = state.collection(&path(name)?)?;
+        return Ok(stream::upsert(state, collection, request.into_body()));
+    }
+    write(&state, name, request, WriteBatch::upsert).await.map(IntoResponse::into_response)
+}
+
+/// Merges attributes into items; null removes one.
+#[utoipa::path(patch, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection")),
+    request_body = PatchRequest, responses(
+    (status = 200, description = "On disk, and seen by searches", body = Written),
+    (status = "4XX", description = "The batch is wrong, or an id is not there", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "No room, or the outcome is unknown", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn patch(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Written>, Problem> {
+    write(&state, name, request, WriteBatch::patch).await
+}
+
+/// Deletes items by ids or by a filter; an id that is not there is no error.
+#[utoipa::path(post, path = "/v1/collections/{c}/items/delete", tag = "writes", params(("c" = String, Path, description = "The collection")),
+    request_body = DeleteRequest, responses(
+    (status = 200, description = "On disk, and no longer found", body = Written),
+    (status = "4XX", description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "No room, or the outcome is unknown", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn delete(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Written>, Problem> {
+    write(&state, name, request, WriteBatch::delete).await
+}
+
+/// Reads, checks, and waits for the committer.
+async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
+    state: &AppState,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+    prepare: fn(&Index, T) -> Result<WriteBatch, WriteError>,
+) -> Result<Json<Written>, Problem> {
+    let collection = state.collection(&path(name)?)?;
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let (sender, receiver) = oneshot::channel();
+    state
+        .run(move |_| {
+            let batch = prepare(&collection.index(), body::parse(&bytes)?)?;
+            collection.write(
+                batch,
+                Box::new(move |answer| {
+                    // Nobody to tell when the client has gone; the write stands.
+                    let _ = sender.send(answer);
+                }),
+            );
+            Ok::<(), Problem>(())
+        })
+        .await??;
+    let gone = || Problem::new(Kind::WritesClosed, "the collection was closed meanwhile");
+    Ok(Json(receiver.await.map_err(|_| gone())??))
+}
+
+fn collection_name(name: &str) -> Result<CollectionName, Problem> {
+    name.parse()
+        .map_err(|error: CatalogueError| Problem::new(Kind::InvalidValue, error.to_string()).value(name))
+}
+
+fn refused(error: CatalogueError) -> Problem {
+    let kind = match &error {
+        CatalogueError::OtherSchema { .. } => Kind::Conflict,
+        CatalogueError::Build(_) => Kind::InvalidValue,
+        _ => Kind::Internal,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let kind = match &error {
+            WriteError::Invalid { .. } => Kind::InvalidValue,
+            WriteError::UnknownItem { .. } => Kind::UnknownItem,
+            WriteError::Busy { .. } => Kind::Busy,
+            WriteError::NoSpace { .. } => Kind::NoSpace,
+            WriteError::Unknown { .. } => Kind::UnknownOutcome,
+            WriteError::Closed { .. } => Kind::WritesClosed,
+        };
+        let problem = Problem::new(kind, error.to_string()).at(error.pointer());
+        match error {
+            WriteError::UnknownItem { id, .. } => problem.value(id),
+            WriteError::Busy { waiting, limit } => problem.value(waiting).limit(limit),
+            _ => problem,
+        }
+    }
+}
