@@ -1,4 +1,4 @@
-//! The `shortlist` program: build, serve, query, bench, inspect and demo, one file a command.
+//! The `shortlist` program: build, serve, query, bench, inspect, import, log and demo, one file a command.
 
 mod commands;
 mod input;
@@ -44,6 +44,8 @@ enum Command {
     Query(commands::query::Args),
     Bench(commands::bench::Args),
     Inspect(commands::inspect::Args),
+    Import(commands::import::Args),
+    Log(commands::log::Args),
     Demo(commands::demo::Args),
 }
 
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Command::Query(args) => commands::query::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Log(args) => commands::log::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     };
     match outcome {

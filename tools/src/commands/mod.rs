@@ -3,7 +3,9 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod import;
 pub mod inspect;
+pub mod log;
 pub mod query;
 pub mod serve;
 

@@ -63,6 +63,15 @@ impl Client {
         self.read(request.send_json(search))
     }
 
+    /// Puts items.
+    pub fn put(&self, items: &Value) -> Result<Value> {
+        let mut request = self.agent.post(format!("{}/items", self.collection));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.read(request.send_json(items))
+    }
+
     fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value> {
         let mut answer = answer.with_context(|| format!("no answer from {}", self.collection))?;
         let status = answer.status();

@@ -1,0 +1,207 @@
+//! `shortlist import`: items from files into a collection of a running server.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use shortlist::attributes::AttributeSchema;
+
+use super::query::client::Client;
+use crate::input::{Item, ItemOptions, ItemReader, VectorOptions, VectorSource, grouped};
+use crate::output;
+use crate::progress::{Progress, Report};
+
+/// Put items from files into a collection of a running server.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Put items from files into a collection of a running server.\n\n\
+        Files are those that `build` reads: row i of the vectors belongs to item i; without --items, ids are row numbers. \
+        The collection must be there (PUT /v1/collections/NAME with a schema), and fields of the items must be attributes \
+        of its schema. Items go in batches, each on disk and found when it is counted; an item that is there already is \
+        replaced. If the import breaks off, it says from which row to go on.",
+    after_help = "Examples:\n  shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl\n  \
+        shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl --from 120000\n\n\
+        Against a server with keys, put yours into the variable SHORTLIST_KEY."
+)]
+pub struct Args {
+    /// The collection: http://HOST:PORT/COLLECTION
+    #[arg(value_name = "URL")]
+    pub target: String,
+    /// Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .parquet (a list column), .hdf5
+    #[arg(long, value_name = "FILE")]
+    pub vectors: PathBuf,
+    /// Items, one for each vector: .jsonl, .jsonl.gz, .csv, .parquet [default: ids are row numbers]
+    #[arg(long, value_name = "FILE")]
+    pub items: Option<PathBuf>,
+    /// The field that holds an item's id
+    #[arg(long, value_name = "FIELD", default_value = "id")]
+    pub id_field: String,
+    /// The list column of a .parquet file that holds the vectors [default: the only one]
+    #[arg(long, value_name = "COLUMN")]
+    pub vector_column: Option<String>,
+    /// Leave out the rows before this one, counted from 0
+    #[arg(long, value_name = "ROW", default_value_t = 0)]
+    pub from: u64,
+    /// Items of a batch
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: u32,
+    /// Batches that are under way at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub connections: u8,
+}
+
+/// Items on their way: the first row, how many, and the request's body.
+struct Parcel {
+    row: u64,
+    items: u64,
+    body: Value,
+}
+
+/// Which rows are in: all before `through`, and parcels after it that came back earlier.
+struct Landed {
+    through: u64,
+    ahead: std::collections::BTreeMap<u64, u64>,
+    seq: u64,
+    failure: Option<anyhow::Error>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let client = Client::parse(&args.target)?
+        .ok_or_else(|| anyhow!("{}: expected http://HOST:PORT/COLLECTION", args.target))?;
+    let schema = client.attributes()?;
+    let options = VectorOptions { column: args.vector_column.clone(), dataset: None };
+    let mut vectors = VectorSource::open(&args.vectors, &options)?;
+    let rows = vectors.rows();
+    if args.from > 0 && args.from < rows {
+        vectors.seek(args.from)?;
+    }
+    let progress = Progress::new(Report::choose(false, false), "import", rows.saturating_sub(args.from));
+    let landed = Mutex::new(Landed { through: args.from, ahead: Default::default(), seq: 0, failure: None });
+    let (sender, receiver) = sync_channel::<Parcel>(usize::from(args.connections));
+    let receiver = Mutex::new(receiver);
+    let read = std::thread::scope(|scope| {
+        for _ in 0..args.connections {
+            scope.spawn(|| carry(&client, &receiver, &landed, &progress));
+        }
+        let read = pack(args, &schema, &mut vectors, &mut |parcel| {
+            let failed = lock(&landed).failure.is_some();
+            !failed && sender.send(parcel).is_ok()
+        });
+        drop(sender);
+        read
+    });
+    progress.finish();
+    let landed = landed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(error) = landed.failure.or(read.err()) {
+        let through = landed.through;
+        return Err(error.context(format!("rows before {through} are in; go on with --from {through}")));
+    }
+    let count = grouped((landed.through - args.from).into());
+    output::line(format!("{count} items imported; sequence number {}", landed.seq))
+}
+
+fn lock(landed: &Mutex<Landed>) -> std::sync::MutexGuard<'_, Landed> {
+    landed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Sends parcels until there are no more, or one fails.
+fn carry(client: &Client, parcels: &Mutex<Receiver<Parcel>>, landed: &Mutex<Landed>, progress: &Progress) {
+    loop {
+        let next = parcels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+        let Ok(parcel) = next else { return };
+        if lock(landed).failure.is_some() {
+            // Taken off the channel, so that the reader does not wait for room in it.
+            continue;
+        }
+        let answer = client.put(&parcel.body);
+        let mut landed = lock(landed);
+        match answer {
+            Ok(answer) => {
+                landed.seq = landed.seq.max(answer["seq"].as_u64().unwrap_or(0));
+                landed.ahead.insert(parcel.row, parcel.items);
+                while let Some((row, items)) = landed.ahead.pop_first() {
+                    if row != landed.through {
+                        landed.ahead.insert(row, items);
+                        break;
+                    }
+                    landed.through += items;
+                }
+                progress.inc(parcel.items);
+            }
+            Err(error) => {
+                let rows = format!("rows {} to {}", parcel.row, parcel.row + parcel.items - 1);
+                landed.failure.get_or_insert(error.context(rows));
+            }
+        }
+    }
+}
+
+/// Reads both files side by side; `send` says whether to go on.
+fn pack(
+    args: &Args,
+    schema: &AttributeSchema,
+    vectors: &mut VectorSource,
+    send: &mut dyn FnMut(Parcel) -> bool,
+) -> Result<()> {
+    if args.from >= vectors.rows() {
+        return Ok(());
+    }
+    let options = ItemOptions { id_field: args.id_field.clone(), vector_column: args.vector_column.clone() };
+    let mut items = args.items.as_ref().map(|path| ItemReader::open(path, &options)).transpose()?;
+    if let Some(items) = &mut items {
+        for _ in 0..args.from {
+            items.next().transpose()?;
+        }
+    }
+    let (element, row_bytes) = (vectors.element(), vectors.row_bytes());
+    let mut numbers = Vec::new();
+    while let Some(chunk) = vectors.next_chunk(args.batch as usize)? {
+        let mut batch = Vec::with_capacity(chunk.rows);
+        for (row, bytes) in (chunk.first_row..).zip(chunk.bytes.chunks_exact(row_bytes)) {
+            numbers.clear();
+            element.decode(bytes, &mut numbers);
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            let mut item = match &mut items {
+                None => json!({"id": row.to_string()}),
+                Some(items) => match items.next().transpose()? {
+                    Some(item) => json!({"id": item.id, "attributes": attributes(&item, schema)?}),
+                    None => bail!("there are more vectors than items: no item for row {row}"),
+                },
+            };
+            item["vector_f32"] = Value::from(STANDARD.encode(bytes));
+            batch.push(item);
+        }
+        let parcel =
+            Parcel { row: chunk.first_row, items: chunk.rows as u64, body: json!({ "items": batch }) };
+        if !send(parcel) {
+            return Ok(());
+        }
+    }
+    match items.and_then(|mut items| items.next()) {
+        None => Ok(()),
+        Some(_) => bail!("there are more items than vectors: the first {} were imported", vectors.rows()),
+    }
+}
+
+/// The attributes as the API takes them; a CSV's texts become what the schema says.
+fn attributes(item: &Item, schema: &AttributeSchema) -> Result<Map<String, Value>> {
+    if !item.untyped {
+        return Ok(item.attributes.clone());
+    }
+    let mut typed = Map::new();
+    for (name, value) in &item.attributes {
+        let (Some((_, spec)), Value::String(text)) = (schema.find(name), value) else {
+            typed.insert(name.clone(), value.clone());
+            continue;
+        };
+        let value = spec.parse_untyped(text).map_err(|reason| anyhow!(reason));
+        let value = value.with_context(|| format!("row {}, attribute {name:?}", item.row))?;
+        typed.insert(name.clone(), value.map_or(Value::Null, |value| value.to_json()));
+    }
+    Ok(typed)
+}

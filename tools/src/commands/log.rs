@@ -1,0 +1,111 @@
+//! `shortlist log`: what is in a collection's log, and the operator's decision about a damaged one.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use shortlist::log::{Disk, inspect, truncate};
+
+use crate::input::grouped;
+use crate::output;
+use crate::table::{Align, Table};
+
+/// Look into a collection's change log, or give up what lies behind a damage.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Look into a collection's change log, or give up what lies behind a damage.\n\n\
+        A server trims by itself what a crash left half written at the log's end, and says so. Damage before that could \
+        be to writes that were answered, so the server refuses to start and names file and offset. `inspect` shows \
+        what is there; `truncate` gives up every record from an offset on, which nobody but you can decide.\n\n\
+        Stop the server first.",
+    after_help = "Examples:\n  shortlist log inspect data/shop\n  shortlist log truncate data/shop --file \
+        log-00000000000000000001.slog --at 40960"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show the segments: records, sequence numbers, bytes, the first damage
+    Inspect {
+        /// The collection's directory, or its `log` directory
+        collection: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove every record from an offset on
+    Truncate {
+        /// The collection's directory, or its `log` directory
+        collection: PathBuf,
+        /// The segment, as `inspect` names it
+        #[arg(long)]
+        file: String,
+        /// The offset, as the error or `inspect` names it
+        #[arg(long)]
+        at: u64,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.action {
+        Action::Inspect { collection, json } => show(&disk(collection)?, *json),
+        Action::Truncate { collection, file, at } => {
+            let done = truncate(&mut disk(collection)?, file, *at)?;
+            let removed = done.removed.len();
+            output::line(format!("gave up {} bytes, {removed} segments removed", grouped(done.bytes.into())))
+        }
+    }
+}
+
+fn disk(collection: &std::path::Path) -> Result<Disk> {
+    let log = collection.join("log");
+    let directory = if log.is_dir() { log } else { collection.to_owned() };
+    if !directory.is_dir() {
+        bail!("{}: is not a directory", collection.display());
+    }
+    Ok(Disk::new(directory))
+}
+
+fn show(disk: &Disk, as_json: bool) -> Result<()> {
+    let segments = inspect(disk)?;
+    if as_json {
+        let rows: Vec<_> = segments
+            .iter()
+            .map(|segment| {
+                let damage = segment.damage.as_ref().map(
+                    |damage| json!({"offset": damage.offset, "reason": damage.reason, "torn": damage.torn}),
+                );
+                json!({"file": segment.file, "records": segment.records, "first": segment.first,
+                    "last": segment.last, "bytes": segment.bytes, "damage": damage})
+            })
+            .collect();
+        return output::json(&rows);
+    }
+    let mut table = Table::new([
+        ("segment", Align::Left),
+        ("records", Align::Right),
+        ("first", Align::Right),
+        ("last", Align::Right),
+        ("bytes", Align::Right),
+        ("damage", Align::Left),
+    ]);
+    for segment in &segments {
+        let damage = segment.damage.as_ref().map_or(String::new(), |damage| {
+            let kind = if damage.torn { "torn tail, trimmed at the next start" } else { "damaged" };
+            format!("{kind} at {}: {}", damage.offset, damage.reason)
+        });
+        table.row([
+            segment.file.clone(),
+            grouped(segment.records.into()),
+            segment.first.to_string(),
+            segment.last.to_string(),
+            grouped(segment.bytes.into()),
+            damage,
+        ]);
+    }
+    output::table(&table)
+}
