@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use shortlist::arena::Mode;
-use shortlist::attributes::{Bitset, Filter, FilterContext, ItemFacts};
+use shortlist::attributes::{Bitset, Filter, FilterContext};
 use shortlist::index::{Index, SearchParams};
 
 /// What the fixture answered when it was written: ids and cosines of the five best.
@@ -22,7 +22,7 @@ fn fixture(name: &str) -> std::path::PathBuf {
 }
 
 fn check(index: &Index) {
-    assert_eq!((ItemFacts::items(index), index.nodes(), index.covers()), (40, 32, 7));
+    assert_eq!((index.items(), index.nodes(), index.covers()), (40, 32, 7));
     assert_eq!(index.build(), "5cc73949-1e77-4f57-a9f4-66789e089539");
     let query = index.query(&[0.3, -0.1, 0.2, 0.4, -0.2, 0.1]).unwrap();
     let mut all = Bitset::empty(40);
@@ -38,7 +38,7 @@ fn check(index: &Index) {
     }
     let filter = serde_json::json!({"colour": {"in": ["green"]}, "price": {"gte": 20}});
     let filter = Filter::parse(&filter, &index.schema().attributes).unwrap();
-    let green = filter.evaluate(index.columns(), index, &FilterContext::default()).unwrap();
+    let green = filter.evaluate(index.columns(), &index.view(0), &FilterContext::default()).unwrap();
     assert_eq!(green.iter().collect::<Vec<_>>(), [22, 25, 28, 31, 34, 37]);
 }
 

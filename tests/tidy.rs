@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layer of each module of the library; see the table in src/lib.rs.
-const LAYERS: [(&str, u8); 10] = [
+const LAYERS: [(&str, u8); 11] = [
     ("arena", 1),
     ("vector", 1),
     ("graph", 2),
     ("attributes", 2),
     ("file", 3),
+    ("log", 3),
     ("index", 4),
     ("rank", 5),
     ("eval", 5),

@@ -1,0 +1,293 @@
+//! Writes through a data directory: what was answered is there after restarts, checkpoints and reopenings, and nothing else.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shortlist::arena::Mode;
+use shortlist::attributes::ItemFacts;
+use shortlist::collection::{
+    Catalogue, Collection, CollectionName, WriteBatch, WriteError, WriteSettings, Written, now_millis,
+    publish,
+};
+use shortlist::index::{Index, Schema, SearchParams};
+
+const DIMENSION: usize = 6;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+    fn vector(&mut self) -> Vec<f32> {
+        (0..DIMENSION).map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5).collect()
+    }
+}
+
+fn schema() -> Schema {
+    let attributes =
+        json!({"n": "int", "tags": "keywords", "colour": {"type": "keyword", "default": "grey"}});
+    Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2", "attributes": attributes})).unwrap()
+}
+
+fn settings() -> WriteSettings {
+    WriteSettings { segment_bytes: 20_000, ..WriteSettings::default() }
+}
+
+fn open(directory: &Path) -> (Catalogue, Arc<Collection>) {
+    let catalogue = Catalogue::open_with(directory, Mode::Mapped, settings()).unwrap();
+    let name: CollectionName = "shop".parse().unwrap();
+    catalogue.create(&name, schema()).unwrap();
+    let collection = catalogue.get("shop").unwrap();
+    (catalogue, collection)
+}
+
+fn upsert(collection: &Collection, items: Value) -> Result<Written, WriteError> {
+    let request = serde_json::from_value(json!({ "items": items })).unwrap();
+    collection.write_and_wait(WriteBatch::upsert(&collection.index(), request)?)
+}
+
+fn patch(collection: &Collection, request: Value) -> Result<Written, WriteError> {
+    let request = serde_json::from_value(request).unwrap();
+    collection.write_and_wait(WriteBatch::patch(&collection.index(), request)?)
+}
+
+fn delete(collection: &Collection, request: Value) -> Result<Written, WriteError> {
+    let request = serde_json::from_value(request).unwrap();
+    collection.write_and_wait(WriteBatch::delete(&collection.index(), request)?)
+}
+
+/// What an item is: vector and attributes.
+type Items = BTreeMap<String, (Vec<f32>, Value)>;
+
+fn contents(index: &Index) -> Items {
+    let view = index.view(now_millis());
+    let item = |slot: u32| {
+        let mut vector = Vec::new();
+        view.vector(slot, &mut vector);
+        (view.id(slot).to_owned(), (vector, Value::Object(view.columns().to_json(slot))))
+    };
+    view.all().iter().map(item).collect()
+}
+
+/// Every item is found by its own vector.
+fn all_found(index: &Index, model: &Items) {
+    for (id, (vector, _)) in model {
+        let view = index.view(now_millis());
+        let params = SearchParams { k: 10, ef: 100, allowed: None, exact: false };
+        let found = view.search(&index.query(vector).unwrap(), &params).unwrap().candidates;
+        let there = found.iter().any(|one| view.id(one.item) == id);
+        assert!(
+            there || found.iter().take(10).all(|one| one.similarity == 0.0),
+            "{id} is not found: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_answered_survives_restarts_checkpoints_and_reopenings() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut catalogue, mut collection) = open(directory.path());
+    let mut random = Random(5);
+    let mut model = Items::new();
+    let mut last = 0;
+    for step in 0..300 {
+        let id = |random: &mut Random| format!("i{}", random.below(120));
+        let written = match random.below(10) {
+            0..=5 => {
+                let items: Vec<Value> = (0..1 + random.below(8))
+                    .map(|_| {
+                        let (id, vector, n) = (id(&mut random), random.vector(), random.below(50));
+                        let attributes = json!({"colour": "grey", "n": n, "tags": ["a", format!("t{n}")]});
+                        model.insert(id.clone(), (vector.clone(), attributes));
+                        json!({"id": id, "vector": vector, "attributes": {"n": n, "tags": ["a", format!("t{n}")]}})
+                    })
+                    .collect();
+                upsert(&collection, json!(items)).unwrap()
+            }
+            6..=7 => {
+                let (id, n) = (id(&mut random), random.below(50));
+                if let Some((_, attributes)) = model.get_mut(&id) {
+                    attributes["n"] = json!(n);
+                    attributes.as_object_mut().unwrap().remove("tags");
+                }
+                let items = json!([{"id": id, "attributes": {"n": n, "tags": null}}]);
+                patch(&collection, json!({"items": items, "missing": "skip"})).unwrap()
+            }
+            8 => {
+                let id = id(&mut random);
+                model.remove(&id);
+                delete(&collection, json!({"ids": [id, "never"]})).unwrap()
+            }
+            _ => {
+                let n = random.below(50);
+                model.retain(|_, (_, attributes)| attributes["n"] != json!(n));
+                delete(&collection, json!({"filter": {"n": n}})).unwrap()
+            }
+        };
+        assert!(written.seq >= last, "{step}: {written:?} after {last}");
+        last = written.seq;
+        assert_eq!(contents(&collection.index()), model, "step {step}");
+        match random.below(30) {
+            0 => {
+                drop((collection, catalogue));
+                (catalogue, collection) = open(directory.path());
+            }
+            1 => collection.checkpoint().unwrap(),
+            2 => {
+                catalogue.close();
+                drop((collection, catalogue));
+                (catalogue, collection) = open(directory.path());
+            }
+            _ => continue,
+        }
+        assert_eq!(
+            (contents(&collection.index()), collection.index().seq()),
+            (model.clone(), last),
+            "step {step}"
+        );
+        all_found(&collection.index(), &model);
+    }
+    let figures = collection.figures();
+    assert!(figures.log_segments < 20, "covered segments go: {figures:?}");
+    drop((collection, catalogue));
+}
+
+#[test]
+fn writers_side_by_side_lose_nothing_and_checkpoints_go_on_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    std::thread::scope(|scope| {
+        for writer in 0..4u64 {
+            let collection = &collection;
+            scope.spawn(move || {
+                let mut random = Random(writer);
+                for round in 0..60 {
+                    let items: Vec<Value> = (0..5)
+                        .map(|at| json!({"id": format!("{writer}-{round}-{at}"), "vector": random.vector(), "attributes": {"n": round}}))
+                        .collect();
+                    let seq = upsert(collection, json!(items)).unwrap().seq;
+                    assert!(collection.index().seq() >= seq, "answered means found");
+                    if round % 3 == 2 {
+                        delete(collection, json!({"ids": [format!("{writer}-{round}-0")]})).unwrap();
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..4 {
+                std::thread::sleep(Duration::from_millis(30));
+                collection.checkpoint().unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let mut random = Random(99);
+            for _ in 0..500 {
+                let index = collection.index();
+                let view = index.view(0);
+                let params = SearchParams { k: 20, ef: 50, allowed: None, exact: false };
+                let found = view.search(&index.query(&random.vector()).unwrap(), &params).unwrap();
+                let mut ids: Vec<&str> = found.candidates.iter().map(|one| view.id(one.item)).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(ids.len(), found.candidates.len(), "an id comes once");
+                assert_eq!(ids.len(), 20.min(view.count() as usize), "at {}", view.seq());
+            }
+        });
+    });
+    let wanted = 4 * 60 * 5 - 4 * 20;
+    assert_eq!(collection.index().items(), wanted);
+    let before = contents(&collection.index());
+    all_found(&collection.index(), &before);
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path());
+    assert_eq!(contents(&collection.index()), before);
+}
+
+#[test]
+fn versions_defaults_and_expiry() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    let put = |version: u64, n: i64| json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0], "version": version, "attributes": {"n": n}}]);
+    assert_eq!(upsert(&collection, put(5, 1)).unwrap().upserted, Some(1));
+    let late = upsert(&collection, put(4, 2)).unwrap();
+    assert_eq!((late.upserted, late.ignored), (Some(0), Some(1)));
+    assert_eq!(contents(&collection.index())["a"].1, json!({"n": 1, "colour": "grey"}));
+    delete(&collection, json!({"ids": ["a"]})).unwrap();
+    assert_eq!(upsert(&collection, put(4, 3)).unwrap().ignored, Some(1), "a late put does not bring it back");
+    collection.checkpoint().unwrap();
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path());
+    assert_eq!(upsert(&collection, put(4, 3)).unwrap().ignored, Some(1), "nor after a checkpoint");
+    assert_eq!(upsert(&collection, put(6, 4)).unwrap().upserted, Some(1));
+
+    let gone = json!([{"id": "b", "vector": [0, 1, 0, 0, 0, 0], "expires_at": "2020-01-01T00:00:00Z"}]);
+    upsert(&collection, gone).unwrap();
+    assert_eq!(contents(&collection.index()).keys().collect::<Vec<_>>(), ["a"]);
+    let index = collection.index();
+    assert_eq!(index.view(now_millis()).find("b"), None);
+}
+
+#[test]
+fn wrong_writes_are_refused_whole_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_catalogue, collection) = open(directory.path());
+    let good = json!({"id": "x", "vector": [1, 2, 3, 4, 5, 6]});
+    for (items, pointer, part) in [
+        (json!([good, {"id": "y", "vector": [1, 2]}]), "/items/1/vector", "2"),
+        (json!([good, {"id": "", "vector": [1, 2, 3, 4, 5, 6]}]), "/items/1/id", "0 bytes"),
+        (json!([good, {"id": "y"}]), "/items/1", "exactly one of vector"),
+        (
+            json!([{"id": "y", "vector": [1, 2, 3, 4, 5, 6], "attributes": {"m": 1}}]),
+            "/items/0/attributes",
+            "\"m\"",
+        ),
+        (
+            json!([{"id": "y", "vector": [1, 2, 3, 4, 5, 6], "attributes": {"n": "x"}}]),
+            "/items/0/attributes",
+            "\"n\"",
+        ),
+        (
+            json!([{"id": "y", "vector": [1, 2, 3, 4, 5, 6], "expires_at": "soon"}]),
+            "/items/0/expires_at",
+            "soon",
+        ),
+    ] {
+        let error = upsert(&collection, items).unwrap_err();
+        assert_eq!(error.pointer(), pointer, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = patch(&collection, json!({"items": [{"id": "gone", "attributes": {"n": 1}}]})).unwrap_err();
+    assert!(matches!(&error, WriteError::UnknownItem { id, .. } if id == "gone"), "{error}");
+    assert!(delete(&collection, json!({})).is_err());
+    assert_eq!((collection.index().items(), collection.index().seq()), (0, 0), "nothing was applied");
+}
+
+#[test]
+fn an_index_of_another_collection_does_not_swallow_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+    drop((collection, catalogue));
+    let other = tempfile::tempdir().unwrap();
+    let (elsewhere, foreign) = open(other.path());
+    let file = other.path().join("shop").join(&foreign.manifest().file);
+    let name: CollectionName = "shop".parse().unwrap();
+    let error = publish(directory.path(), &name, &file).unwrap_err().to_string();
+    assert!(error.contains("--collection-uuid"), "{error}");
+    drop((foreign, elsewhere));
+    let (_catalogue, collection) = open(directory.path());
+    assert_eq!(collection.index().items(), 1);
+}

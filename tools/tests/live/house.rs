@@ -1,0 +1,216 @@
+//! The server as a process that is started, stopped and killed, and a client of one collection of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::program;
+
+/// How long a start, an end or an answer may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `shortlist serve` over a data directory.
+pub fn serve(data: &Path) -> Command {
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    command
+}
+
+/// The same, killed when one of its threads asks for its `nth` sync; `trace` takes the list of syncs.
+pub fn serve_until_sync(data: &Path, nth: u32, trace: &Path) -> Command {
+    let serve = serve(data);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-q", "-e", "trace=fdatasync,fsync", "-e"]);
+    command.arg(format!("inject=fdatasync,fsync:signal=SIGKILL:when={nth}"));
+    command.arg("-o").arg(trace).arg(serve.get_program()).args(serve.get_args());
+    for (name, _) in serve.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A server; killed, if it still runs, when this goes.
+pub struct Server {
+    /// The server, or the tracer that runs it.
+    child: Child,
+    /// The server's own number.
+    process: u32,
+    pub address: String,
+}
+
+impl Server {
+    /// Starts the program on a directory that must serve.
+    pub fn start(data: &Path) -> Server {
+        match Server::try_start(&mut serve(data), data) {
+            Ok(server) => server,
+            Err(text) => panic!("the server did not start: {text}"),
+        }
+    }
+
+    /// Starts the program and waits until it is ready. If it ends before that, what it said.
+    pub fn try_start(command: &mut Command, data: &Path) -> Result<Server, String> {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut said = String::new();
+        let address = loop {
+            let Some(line) = lines.next() else {
+                let status = child.wait().unwrap();
+                return Err(format!("{status}\n{said}"));
+            };
+            if let Some((_, rest)) = line.split_once("listening on http://") {
+                break rest.split(',').next().unwrap().to_owned();
+            }
+            said.push_str(&line);
+            said.push('\n');
+        };
+        let is_alarm = |line: &String| line.contains("ERROR") || line.contains("panicked");
+        std::thread::spawn(move || lines.filter(is_alarm).for_each(|line| eprintln!("server: {line}")));
+        let lock = std::fs::read_to_string(data.join("serve.lock")).unwrap();
+        let mut server = Server { child, process: lock.trim().parse().unwrap(), address };
+        server.wait_until_ready().map(|()| server)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let (client, since) = (self.client(), Instant::now());
+        while !client.is_ready() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Err(format!("{status}, before it was ready"));
+            }
+            assert!(since.elapsed() < PATIENCE, "the server does not become ready");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(mut self) {
+        self.terminate();
+        let status = self.wait(PATIENCE).expect("the server ends when it is asked to");
+        assert!(status.success(), "{status}");
+    }
+
+    /// Kills it (SIGKILL), unless it has ended already.
+    pub fn kill(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
+        if self.process == self.child.id() {
+            let _ = self.child.kill();
+        } else {
+            // The tracer ends with what it traces; without it the server would run on.
+            self.signal("KILL");
+        }
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let since = Instant::now();
+        while since.elapsed() < patience {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+
+    fn signal(&self, name: &str) {
+        // A shell has its own `kill`, and a small machine may have no other.
+        let kill = format!("kill -{name} {}", self.process);
+        let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Status and JSON of an answer. An error is a broken connection: nobody knows what became of the request.
+pub type Answer = Result<(u16, Value), String>;
+
+/// One connection to the collection `live`.
+pub struct Client {
+    agent: ureq::Agent,
+    server: String,
+}
+
+impl Client {
+    pub fn new(address: &str) -> Client {
+        let config = ureq::Agent::config_builder();
+        let config = config.timeout_global(Some(PATIENCE)).http_status_as_error(false).proxy(None);
+        Client { agent: config.build().into(), server: format!("http://{address}") }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v1/collections/live{path}", self.server)
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        read(self.agent.get(self.url(path)).call())
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        read(self.agent.put(self.url(path)).send_json(body))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        read(self.agent.post(self.url(path)).send_json(body))
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        read(self.agent.patch(self.url(path)).send_json(body))
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        read(self.agent.delete(self.url(path)).call())
+    }
+
+    fn is_ready(&self) -> bool {
+        let answer = self.agent.get(format!("{}/readyz", self.server)).call();
+        answer.is_ok_and(|answer| answer.status() == 200)
+    }
+}
+
+fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut answer = answer.map_err(|error| error.to_string())?;
+    let text = answer.body_mut().with_config().limit(1 << 30).read_to_string();
+    let document = serde_json::from_str(&text.map_err(|error| error.to_string())?);
+    Ok((answer.status().as_u16(), document.unwrap_or(Value::Null)))
+}
+
+/// The JSON of an answer that must be 200.
+#[track_caller]
+pub fn fine(answer: Answer) -> Value {
+    let (status, document) = answer.unwrap();
+    assert_eq!(status, 200, "{document}");
+    document
+}
+
+/// The problem of an answer that must have this status and point there.
+#[track_caller]
+pub fn refused(answer: Answer, status: u16, pointer: &str) -> Value {
+    let (given, problem) = answer.unwrap();
+    assert_eq!((given, problem["pointer"].as_str().unwrap_or("")), (status, pointer), "{problem}");
+    problem
+}
+
+/// The schema that all these tests use, but for the dimension.
+pub fn schema(dimension: usize) -> Value {
+    json!({"dimension": dimension, "metric": "l2", "attributes": {"n": "int", "batch": "keyword"}})
+}

@@ -1,0 +1,194 @@
+//! Kills: what was answered is there afterwards, what nobody asked for is not, and no batch is there by half.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::check::Verdict;
+use crate::house::{Client, Server, fine, schema, serve_until_sync};
+use crate::searcher::Searcher;
+use crate::writer::{DIMENSION, Writer};
+use crate::{Random, is_long, percentile, take_turn};
+
+/// How long the sync that kills may take to come.
+const SYNC_COMES: Duration = Duration::from_secs(30);
+
+/// Writers and searchers, over any number of lives of a server.
+struct Crowd {
+    writers: Vec<Writer>,
+    searchers: Vec<Searcher>,
+}
+
+impl Crowd {
+    fn new(writers: u64, searchers: u64) -> Crowd {
+        Crowd {
+            writers: (0..writers).map(Writer::new).collect(),
+            searchers: (0..searchers).map(Searcher::new).collect(),
+        }
+    }
+
+    /// Lets all of them work until `end` has ended the server. What breaks before `ending` is set is a fault.
+    fn live(&mut self, server: &mut Server, ending: &AtomicBool, end: impl FnOnce(&mut Server)) {
+        let address = server.address.clone();
+        std::thread::scope(|scope| {
+            for writer in &mut self.writers {
+                let client = Client::new(&address);
+                scope.spawn(move || writer.run(&client, ending));
+            }
+            for searcher in &mut self.searchers {
+                let client = Client::new(&address);
+                scope.spawn(move || searcher.run(&client, ending));
+            }
+            end(server);
+        });
+    }
+
+    /// Prints what happened, and fails if any of it should not have.
+    fn report(&self, kills: &str, verdict: &Verdict, recoveries: &mut [Duration]) {
+        let acknowledged: usize = self.writers.iter().map(|writer| writer.acknowledged).sum();
+        let refused: usize = self.writers.iter().map(|writer| writer.refused).sum();
+        let searches: usize = self.searchers.iter().map(|searcher| searcher.answers).sum();
+        let surprises: Vec<_> = self.writers.iter().flat_map(|writer| &writer.surprises).collect();
+        let errors: Vec<_> = self.searchers.iter().flat_map(|searcher| &searcher.errors).collect();
+        let Verdict { lost, phantoms, half, open, happened, .. } = verdict;
+        println!(
+            "{kills}: {acknowledged} writes acknowledged, {refused} refused, {open} unanswered \
+             of which {happened} had happened; lost {lost}, phantoms {phantoms}, half-applied {half}; \
+             {searches} searches, {} errors; spawn to ready p50 {:.0} ms, p99 {:.0} ms",
+            errors.len(),
+            percentile(recoveries, 0.5),
+            percentile(recoveries, 0.99)
+        );
+        verdict.must_be_clean();
+        assert!(surprises.is_empty(), "answers to writers: {surprises:#?}");
+        assert!(errors.is_empty(), "answers to searchers: {errors:#?}");
+        assert!(acknowledged >= recoveries.len() && refused <= acknowledged, "too little was written");
+    }
+}
+
+fn create(client: &Client) {
+    let (status, document) = client.put("", &schema(DIMENSION)).unwrap();
+    assert_eq!(status, 201, "{document}");
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing() {
+    let _turn = take_turn();
+    let (kills, writers, searchers) = if is_long() { (200, 8, 4) } else { (5, 4, 2) };
+    let data = tempfile::tempdir().unwrap();
+    let (mut crowd, mut random) = (Crowd::new(writers, searchers), Random(7));
+    let (mut verdict, mut recoveries) = (Verdict::default(), Vec::new());
+    let mut server = Server::start(data.path());
+    create(&server.client());
+    for kill in 0..kills {
+        let work = Duration::from_millis(100 + random.below(1_400));
+        // Every third server has just been asked to end: such a kill can hit the last checkpoint.
+        let in_its_end = (kill % 3 == 2).then(|| Duration::from_millis(random.below(60)));
+        let ending = AtomicBool::new(false);
+        crowd.live(&mut server, &ending, |server| {
+            std::thread::sleep(work);
+            ending.store(true, SeqCst);
+            if let Some(moment) = in_its_end {
+                server.terminate();
+                std::thread::sleep(moment);
+            }
+            server.kill();
+        });
+        let began = Instant::now();
+        server = Server::start(data.path());
+        recoveries.push(began.elapsed());
+        verdict.check(&server.client(), &mut crowd.writers);
+    }
+    crowd.report(&format!("{kills} kills at random moments"), &verdict, &mut recoveries);
+}
+
+#[test]
+fn kills_at_each_sync_lose_nothing() {
+    let _turn = take_turn();
+    if !can_trace() {
+        return;
+    }
+    let last = if is_long() { 30 } else { 6 };
+    let data = tempfile::tempdir().unwrap();
+    let mut crowd = Crowd::new(2, 1);
+    let (mut verdict, mut recoveries) = (Verdict::default(), Vec::new());
+    let server = Server::start(data.path());
+    create(&server.client());
+    server.stop();
+    for nth in 1..=last {
+        let trace = data.path().join("trace.txt");
+        match Server::try_start(&mut serve_until_sync(data.path(), nth, &trace), data.path()) {
+            Ok(mut server) => {
+                let mut has_ended = false;
+                // The server ends when it likes: no break of a connection is a fault.
+                crowd.live(&mut server, &AtomicBool::new(true), |server| {
+                    has_ended = server.wait(SYNC_COMES).is_some();
+                    server.kill();
+                });
+                assert!(has_ended, "no thread came to sync {nth}");
+            }
+            Err(text) => assert!(was_killed(&trace), "{text}"),
+        }
+        assert!(was_killed(&trace), "the server ended by itself before sync {nth}");
+        let began = Instant::now();
+        let mut server = Server::start(data.path());
+        recoveries.push(began.elapsed());
+        verdict.check(&server.client(), &mut crowd.writers);
+        // The next one starts from a checkpoint, or from the log.
+        if nth % 2 == 0 { server.stop() } else { server.kill() }
+    }
+    crowd.report(&format!("a kill at each of {last} syncs"), &verdict, &mut recoveries);
+}
+
+#[test]
+fn a_collection_whose_making_was_killed_is_there_or_is_not() {
+    let _turn = take_turn();
+    if !can_trace() {
+        return;
+    }
+    let last = if is_long() { 60 } else { 6 };
+    for nth in 1..=last {
+        let data = tempfile::tempdir().unwrap();
+        let trace = data.path().join("trace.txt");
+        let mut made = None;
+        match Server::try_start(&mut serve_until_sync(data.path(), nth, &trace), data.path()) {
+            Ok(server) => made = server.client().put("", &schema(2)).ok(),
+            Err(text) => assert!(was_killed(&trace), "{text}"),
+        }
+        let server = Server::start(data.path());
+        let client = server.client();
+        let (before, document) = client.get("").unwrap();
+        if let Some((status, answer)) = &made {
+            assert_eq!((*status, before), (201, 200), "sync {nth}: answered {answer}, then {document}");
+        }
+        let (status, answer) = client.put("", &schema(2)).unwrap();
+        let wanted = if before == 200 { 200 } else { 201 };
+        assert_eq!(status, wanted, "sync {nth}: {document}, then {answer}");
+        fine(client.post("/items", &json!({"items": [{"id": "a", "vector": [1, 2]}]})));
+        assert_eq!(fine(client.get("/stats"))["items"], 1, "sync {nth}");
+        if made.is_some() {
+            println!("the making of a collection has fewer than {nth} syncs in a thread");
+            return;
+        }
+    }
+}
+
+/// Whether processes can be traced here; says so if not.
+fn can_trace() -> bool {
+    let mut strace = Command::new("strace");
+    let strace = strace.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let can = strace.status().is_ok_and(|status| status.success());
+    if !can {
+        println!("skipped: kills at each sync need strace, and the right to trace");
+    }
+    can
+}
+
+/// Whether that is how the traced server ended.
+fn was_killed(trace: &Path) -> bool {
+    let text = std::fs::read_to_string(trace).unwrap_or_default();
+    text.contains("killed by SIGKILL")
+}

@@ -1,0 +1,60 @@
+//! Writes over HTTP against the real program: what they do, how soon they are found, and what is left of them
+//! when the program is killed.
+//!
+//! The normal run is short. The long one prints the figures that are worth keeping:
+//! `SHORTLIST_LONG=1 cargo test --release -p shortlist-tools --test live -- --nocapture --test-threads 1`
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod fresh;
+mod house;
+mod kill;
+mod plain;
+mod searcher;
+mod writer;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Whether the long form of the tests is wanted.
+fn is_long() -> bool {
+    std::env::var_os("SHORTLIST_LONG").is_some_and(|value| value == "1")
+}
+
+/// Tests that measure run one after the other, so that none measures another.
+fn take_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The time that this share of the times does not exceed, in milliseconds.
+fn percentile(times: &mut [Duration], share: f64) -> f64 {
+    times.sort_unstable();
+    let rank = (times.len() as f64 * share).ceil() as usize;
+    times[rank.clamp(1, times.len()) - 1].as_secs_f64() * 1e3
+}
+
+/// Numbers that look random and are the same in every run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 on, below `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    /// Sixteenths from -8 to 8: such vectors, and the squares of their distances, are exact in f32.
+    fn vector(&mut self, dimension: usize) -> Vec<f32> {
+        (0..dimension).map(|_| (self.below(257) as f32 - 128.0) / 16.0).collect()
+    }
+}
