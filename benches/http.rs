@@ -9,14 +9,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+mod client;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
+use client::{Connection, Server, own_cpu};
 use shortlist::arena::Mode;
 use shortlist::collection::Catalogue;
 use shortlist::index::{Index, SearchParams};
@@ -36,15 +35,12 @@ fn main() {
     let (clients, seconds) = (number(0, 64), number(1, 30));
     let (vectors, engine) = in_process(Path::new(directory), name, 5);
     println!("engine in process, {} threads: {engine:.0} QPS", threads());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = serve(directory, port);
-    let requests: Vec<Vec<u8>> = vectors.iter().map(|vector| request(name, vector)).collect();
-    let cpu = (cpu_seconds("self"), cpu_seconds(&server.id().to_string()));
-    let (latencies, errors, elapsed) = load(port, &requests, clients, seconds as u64);
-    let client_cpu = cpu_seconds("self") - cpu.0;
-    let server_cpu = cpu_seconds(&server.id().to_string()) - cpu.1;
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let server = Server::start(directory);
+    let requests: Vec<Vec<u8>> = vectors.iter().map(|vector| client::search(name, vector, K)).collect();
+    let cpu = (own_cpu(), server.cpu());
+    let (latencies, errors, elapsed) = load(server.port, &requests, clients, seconds as u64);
+    let (client_cpu, server_cpu) = (own_cpu() - cpu.0, server.cpu() - cpu.1);
+    drop(server);
     report(latencies, errors, elapsed, clients, client_cpu, server_cpu, engine);
 }
 
@@ -72,7 +68,7 @@ fn in_process(directory: &Path, name: &str, seconds: u64) -> (Vec<Vec<f32>>, f64
         for _ in 0..threads() {
             scope.spawn(|| {
                 while start.elapsed() < Duration::from_secs(seconds) {
-                    search(index, &vectors[done.fetch_add(1, Relaxed) % vectors.len()]);
+                    search(&index, &vectors[done.fetch_add(1, Relaxed) % vectors.len()]);
                 }
             });
         }
@@ -86,51 +82,19 @@ fn search(index: &Index, vector: &[f32]) {
     index.search(&index.query(vector).unwrap(), &params).unwrap();
 }
 
-fn serve(directory: &str, port: u16) -> Child {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/shortlist");
-    let listen = format!("127.0.0.1:{port}");
-    let mut child = Command::new(program)
-        .args(["serve", "--data", directory, "--listen", &listen])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("build the program first: cargo build --release");
-    for _ in 0..100 {
-        if TcpStream::connect(&listen).is_ok() {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    panic!("the server did not listen on {listen} within 10 s");
-}
-
-fn request(name: &str, vector: &[f32]) -> Vec<u8> {
-    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let vector = base64::engine::general_purpose::STANDARD.encode(bytes);
-    let body = format!(r#"{{"query":{{"vector_f32":"{vector}"}},"limit":{K}}}"#);
-    format!(
-        "POST /v1/collections/{name}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
 /// Latencies in microseconds, errors, and how long it took.
 fn load(port: u16, requests: &[Vec<u8>], clients: usize, seconds: u64) -> (Vec<u32>, usize, Duration) {
     let (next, errors, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let start = Instant::now();
     let client = || {
         let mut latencies = Vec::new();
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut writer = stream;
+        let mut connection = Connection::open(port);
         while !stop.load(Relaxed) {
             let begun = Instant::now();
             let request = &requests[next.fetch_add(1, Relaxed) % requests.len()];
-            let good = writer.write_all(request).is_ok() && answered(&mut reader);
+            let answer = connection.send(request);
+            let good =
+                answer.is_some_and(|(status, body)| status == 200 && body.starts_with(br#"{"results":[{"#));
             errors.fetch_add(usize::from(!good), Relaxed);
             latencies.push(begun.elapsed().as_micros() as u32);
             if !good {
@@ -146,34 +110,6 @@ fn load(port: u16, requests: &[Vec<u8>], clients: usize, seconds: u64) -> (Vec<u
         running.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     (latencies, errors.load(Relaxed), start.elapsed())
-}
-
-/// Reads one answer; true when it is a 200 with results.
-fn answered(reader: &mut BufReader<TcpStream>) -> bool {
-    let (mut line, mut length, mut good) = (String::new(), 0, false);
-    loop {
-        line.clear();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return false;
-        }
-        good |= line.starts_with("HTTP/1.1 200");
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).is_ok() && good && body.starts_with(br#"{"results":[{"#)
-}
-
-/// User and system time of a process so far.
-fn cpu_seconds(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
 }
 
 fn report(
