@@ -21,7 +21,7 @@ use super::served::{IndexRef, Inner, ROOM, Records, ReplayError, apply_to};
 use super::write::WriteBatch;
 use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
-use crate::attributes::format_time;
+use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
 use crate::index::{Index, SearchParams};
 use crate::log::Log;
@@ -215,8 +215,12 @@ impl Inner {
 
     fn write_checkpoint(&self, index: &Index, path: &Path) -> Result<u64, CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
-        let checkpoint = index.checkpoint().map_err(failed)?;
+        let mut checkpoint = index.checkpoint().map_err(failed)?;
         let seq = checkpoint.seq();
+        if seq > 0 {
+            let view = index.view(i64::MIN);
+            checkpoint.set_state(self.register.to_bytes(seq, &|id| view.find(id).is_some()));
+        }
         let hash = self.commit().as_ref().and_then(|commit| {
             commit.positions.iter().rev().find(|position| position.seq == seq).map(|position| position.hash)
         });

@@ -16,29 +16,44 @@ mod answer;
 mod catalogue;
 mod commit;
 mod error;
+mod fields;
+mod groups;
 mod keep;
+mod limits;
 mod name;
+mod order;
+mod page;
 mod publish;
 mod query;
+mod recipe;
 mod record;
 mod request;
+mod retrieve;
 mod search;
 mod served;
+mod state;
 mod verify;
 mod write;
 
-pub use answer::{Hit, Plan, SearchAnswer};
+pub use answer::{Group, Hit, Plan, SearchAnswer};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
+pub use limits::SearchLimits;
 pub use name::CollectionName;
 pub use publish::{Manifest, publish};
+pub use recipe::Recipe;
 pub use request::{
-    Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,
+    Exclude, GroupBy, Later, OrderBy, QueryDocument, Return, SearchRequest, SourceDocument, Strategy,
+    WeightedItem, WeightedVector,
 };
-pub use search::{SearchLimits, search};
+pub use search::search;
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
+pub use state::{
+    Counts, Event, EventKind, EventsRequest, ExcludeSet, ExcludeSetPatch, ExcludeSetRequest, ProfileVersion,
+    StateLimits, StateRequest, StoredProfile, changes_between,
+};
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
     Written,

@@ -1,11 +1,12 @@
 //! Changes as the log's records hold them: resolved effects, with attributes by name.
 //!
-//! Layout, little-endian: version u8 (1), count of names u16, each name as text; count of changes u32, then each:
+//! Layout, little-endian: version u8 (1), count of names u16 (0 without a put), each name as text; count of changes u32, then each:
 //!
 //! | tag | fields |
 //! |---|---|
 //! | 1 put | id text, flags u8 (1 has a vector, 2 attributes that are not listed are kept), vector bytes with length u32, inserted_at i64, version u64, expires_at i64, count of cells u16, each name u16 and value |
 //! | 2 delete | id text, version u64, time i64 |
+//! | 32 note | length u32, bytes: profiles, exclude sets and events, see `state` |
 //!
 //! A text is its length u16 and UTF-8. A value is a tag u8: 0 none, 1 keyword (text), 2 keywords (count u32, texts), 3 int
 //! i64, 4 float f64, 5 bool u8, 6 time i64.
@@ -16,6 +17,7 @@ use crate::index::{Change, Put};
 const VERSION: u8 = 1;
 const HAS_VECTOR: u8 = 1;
 const KEEPS: u8 = 2;
+const NOTE: u8 = 32;
 
 /// A record cannot be read, or does not fit the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +32,10 @@ pub struct RecordError {
 /// Writes changes; cells are by ordinal of `schema`.
 pub(super) fn encode(changes: &[Change], schema: &AttributeSchema) -> Vec<u8> {
     let mut out = Encoder(vec![VERSION]);
-    out.u16(schema.len() as u16);
-    schema.iter().for_each(|(name, _)| out.text(name));
+    let named = changes.iter().any(|change| matches!(change, Change::Put(_)));
+    let names: Vec<&str> = schema.iter().filter(|_| named).map(|(name, _)| name).collect();
+    out.u16(names.len() as u16);
+    names.into_iter().for_each(|name| out.text(name));
     out.u32(changes.len() as u32);
     for change in changes {
         match change {
@@ -41,6 +45,11 @@ pub(super) fn encode(changes: &[Change], schema: &AttributeSchema) -> Vec<u8> {
                 out.text(id);
                 out.u64(*version);
                 out.u64(*at as u64);
+            }
+            Change::Note(bytes) => {
+                out.0.push(NOTE);
+                out.u32(bytes.len() as u32);
+                out.0.extend_from_slice(bytes);
             }
         }
     }
@@ -181,6 +190,10 @@ impl<'a> Decoder<'a> {
                     version: self.u64()?,
                     at: self.u64()? as i64,
                 },
+                NOTE => {
+                    let length = self.u32()?;
+                    Change::Note(self.bytes(length as usize)?.to_vec())
+                }
                 tag => return Err(format!("a change of kind {tag}")),
             });
         }
@@ -256,6 +269,7 @@ mod tests {
             put(None, vec![Cell::Kept, Cell::Set(None), Cell::Kept, Cell::Kept, Cell::Set(None), Cell::Kept]),
             put(Some(Vec::new()), vec![Cell::Set(None); 6]),
             Change::Delete { id: "gone".into(), version: 3, at: -4 },
+            Change::Note(b"{}".to_vec()),
         ]
     }
 
@@ -279,7 +293,9 @@ mod tests {
         let bytes = encode(&[Change::Put(put)], &one);
         let Change::Put(read) = &decode(1, &bytes, &schema()).unwrap()[0] else { panic!("a put") };
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
-        assert!(decode(1, &encode(&[], &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        let note = [Change::Note(vec![7])];
+        assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use build::{BuildParams, build};
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
-pub use search::{Allowed, Scratch, WalkStats};
+pub use search::{Allowed, Deadline, Scratch, WalkStats};
 pub use snapshot::Snapshot;
 pub use sweep::{Swept, sweep};
 

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use super::links::{Graph, NONE};
 use super::pool::{Pool, Visited, ordered, unordered};
@@ -28,6 +29,34 @@ pub struct Allowed<'a> {
     pub give_up: usize,
 }
 
+/// When a search ends with what it has. It remembers that it has passed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Deadline {
+    at: Option<Instant>,
+    passed: bool,
+}
+
+impl Deadline {
+    /// At a time, or never.
+    pub fn at(at: Option<Instant>) -> Deadline {
+        Deadline { at, passed: false }
+    }
+
+    /// Whether a search has been ended by it.
+    pub fn has_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Looks at the clock.
+    pub fn passes_now(&mut self) -> bool {
+        self.passed = self.passed || self.at.is_some_and(|at| Instant::now() >= at);
+        self.passed
+    }
+}
+
+/// A walk looks at the clock after so many nodes (a power of 2).
+const CLOCK: usize = 16;
+
 /// Memory of one search at a time, reused.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -36,7 +65,17 @@ pub struct Scratch {
     pub(super) batch: Vec<u32>,
     pub(super) distances: Vec<f32>,
     pub(super) stats: WalkStats,
+    /// When walks end with what they have; never, unless set.
+    pub deadline: Deadline,
     frontier: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+impl Scratch {
+    /// Whether a walk should end, looking at the clock now and then.
+    #[inline]
+    fn is_late(&mut self) -> bool {
+        self.deadline.at.is_some() && self.stats.expanded % CLOCK == CLOCK - 1 && self.deadline.passes_now()
+    }
 }
 
 impl Graph {
@@ -150,6 +189,9 @@ impl Graph {
             }
         }
         while let Some(node) = scratch.pool.expand() {
+            if scratch.is_late() {
+                break;
+            }
             self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
             if level == 0
                 && let Some(next) = scratch.pool.upcoming()
@@ -189,7 +231,10 @@ impl Graph {
             }
         }
         while let Some(Reverse((bits, node))) = scratch.frontier.pop() {
-            if scratch.pool.rejects(unordered(bits)) || scratch.stats.visited > allowed.give_up {
+            if scratch.pool.rejects(unordered(bits))
+                || scratch.stats.visited > allowed.give_up
+                || scratch.is_late()
+            {
                 break;
             }
             self.gather(node, 0, nodes, &mut scratch.visited, &mut scratch.batch);

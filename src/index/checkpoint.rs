@@ -31,6 +31,7 @@ pub struct Checkpoint<'a> {
     view: View<'a>,
     snapshot: Arc<Snapshot>,
     tombstones: Tombstones,
+    state: Vec<u8>,
 }
 
 /// How long the version of a deleted item is remembered.
@@ -52,7 +53,8 @@ impl Index {
         self.between_batches(|tombstones| {
             let snapshot = self.linker.begin_snapshot(&self.graph)?;
             let tombstones = tombstones.clone();
-            Ok(Checkpoint { index: self, view: self.view(i64::MIN), snapshot, tombstones })
+            let view = self.view(i64::MIN);
+            Ok(Checkpoint { index: self, view, snapshot, tombstones, state: Vec::new() })
         })
     }
 }
@@ -67,6 +69,11 @@ impl Checkpoint<'_> {
     /// The sequence number of the state.
     pub fn seq(&self) -> u64 {
         self.view.seq()
+    }
+
+    /// Bytes that are kept in the file beside the items; see [`Index::state`].
+    pub fn set_state(&mut self, state: Vec<u8>) {
+        self.state = state;
     }
 
     /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Blocking.
@@ -127,6 +134,7 @@ impl Checkpoint<'_> {
             items: &items,
             columns: Some(&columns),
             tombstones: &tombstones,
+            state: &self.state,
             graph: &mut graph,
         }
         .write(out)

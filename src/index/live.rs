@@ -54,6 +54,8 @@ pub enum Change {
         /// When it was deleted, milliseconds since the epoch.
         at: i64,
     },
+    /// Something that the collection keeps beside its items; an index only counts it in.
+    Note(Vec<u8>),
 }
 
 /// An item as it is from now on.
@@ -168,6 +170,7 @@ impl Index {
                             writer.tombstones.insert(id.clone(), (*version, *at));
                         }
                     }
+                    Change::Note(_) => {}
                 }
             }
             self.published.store(seq, SeqCst);
@@ -414,7 +417,7 @@ impl Index {
         }
         let rows = changes.iter().filter_map(|change| match change {
             Change::Put(put) => put.vector.as_deref(),
-            Change::Delete { .. } => None,
+            Change::Delete { .. } | Change::Note(_) => None,
         });
         let (mut sample, mut numbers, mut bound) = (Vec::new(), Vec::new(), 0.0f32);
         for row in rows {

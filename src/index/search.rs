@@ -11,7 +11,7 @@ use super::Index;
 use super::query::{Query, QueryError};
 use super::view::View;
 use crate::attributes::Bitset;
-use crate::graph::{Allowed, Scratch};
+use crate::graph::{Allowed, Deadline, Scratch};
 use crate::vector::CodeKind;
 
 /// What to find.
@@ -65,6 +65,8 @@ pub struct Found {
     pub ef: usize,
     /// Nodes whose distance was computed.
     pub visited: usize,
+    /// Whether the view's deadline came first: the candidates are the best by then.
+    pub interrupted: bool,
 }
 
 /// Nominees are compared exactly this many at a time.
@@ -114,6 +116,7 @@ impl Index {
             }
         }
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
+        buffers.walk.deadline = Deadline::at(view.deadline());
         let found = self.search_with(view, query, params, &mut buffers);
         self.lock_buffers().push(buffers);
         Ok(found)
@@ -144,7 +147,7 @@ impl Index {
             PlanKind::Graph | PlanKind::FilteredGraph => {
                 visited = self.walk(query, allowed.as_ref(), ef, nodes, buffers);
                 // What matches may lie far from the query: a walk that has cost as much as a scan becomes one.
-                if allowed.is_some() && visited > nodes {
+                if allowed.is_some() && visited > nodes && !buffers.walk.deadline.has_passed() {
                     kind = PlanKind::Scan;
                     visited += self.scan(query, allowed.as_ref(), ef, buffers);
                 }
@@ -157,7 +160,8 @@ impl Index {
             self.rerank(query, params.k, buffers);
         }
         let candidates = self.expand(view, params, &mut buffers.nearest);
-        Found { candidates, kind, matching, ef, visited }
+        let interrupted = buffers.walk.deadline.has_passed();
+        Found { candidates, kind, matching, ef, visited, interrupted }
     }
 
     /// Whether there may be nodes that carry no item of the view.
@@ -225,17 +229,22 @@ impl Index {
 
     /// Nominates the `ef` nearest by code among all allowed nodes.
     fn scan(&self, query: &Query, allowed: Option<&Bitset>, ef: usize, buffers: &mut Buffers) -> usize {
-        let Buffers { nominees, nodes, distances, .. } = buffers;
+        let Buffers { walk, nominees, nodes, distances, .. } = buffers;
         self.allowed_nodes(allowed, nodes);
         nominees.clear();
+        let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
+            if visited > 0 && walk.deadline.passes_now() {
+                break;
+            }
+            visited += batch.len();
             self.codes.distances(&query.code, batch, distances);
             nominees.extend(distances.iter().copied().zip(batch.iter().copied()));
             keep_nearest(nominees, ef, 4 * ef.max(SCAN_BATCH));
         }
         keep_nearest(nominees, ef, ef);
         nominees.sort_unstable_by(by_distance);
-        nodes.len()
+        visited
     }
 
     /// The k nearest of all allowed nodes, each compared exactly.
@@ -247,19 +256,24 @@ impl Index {
         k: usize,
         buffers: &mut Buffers,
     ) -> usize {
-        let Buffers { nodes, distances, nearest, .. } = buffers;
+        let Buffers { walk, nodes, distances, nearest, .. } = buffers;
         self.allowed_nodes(allowed, nodes);
         if allowed.is_none() && self.is_changing(view) {
             nodes.retain(|&node| self.carries(view, node));
         }
         nearest.clear();
+        let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
+            if visited > 0 && walk.deadline.passes_now() {
+                break;
+            }
+            visited += batch.len();
             self.exact_distances(query, batch, distances);
             nearest.extend(distances.iter().copied().zip(batch.iter().copied()));
             keep_nearest(nearest, k, 4 * k.max(SCAN_BATCH));
         }
         keep_nearest(nearest, k, k);
-        nodes.len()
+        visited
     }
 
     /// Replaces `nearest` by nominees with their exact distances: all that are likely among the k nearest.

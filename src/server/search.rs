@@ -11,8 +11,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::pool::Reply;
+use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
-use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis, search};
+use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
 use crate::rank::merge_patch;
 
 /// Several searches at once.
@@ -63,11 +64,15 @@ pub(super) async fn one(
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
     let limits = state.config.limits.search;
+    let keeper = Arc::clone(&state);
     let written = state
         .run(move |_| {
             let request = body::parse::<SearchRequest>(&bytes)?;
             let mut json = Vec::with_capacity(8 << 10);
             let visited = write_answer(&collection, request, &limits, &mut json)?;
+            if let Some(recorder) = keeper.recorder.as_ref().filter(|recorder| recorder.wants()) {
+                recorder.record(collection.name().as_str(), &body::parse(&bytes)?);
+            }
             Ok(Written { json, visited })
         })
         .await?;
@@ -89,7 +94,10 @@ pub(super) async fn batch(
     let (parts, content) = request.into_parts();
     let limits = state.config.limits.clone();
     let bytes = body::read(&parts.headers, content, &limits).await?;
-    let written = state.run(move |reply| write_batch(&collection, &bytes, &limits, reply)).await?;
+    let keeper = Arc::clone(&state);
+    let written = state
+        .run(move |reply| write_batch(&collection, &bytes, &limits, keeper.recorder.as_ref(), reply))
+        .await?;
     respond(&state, written)
 }
 
@@ -107,10 +115,10 @@ fn write_answer(
     limits: &crate::collection::SearchLimits,
     json: &mut Vec<u8>,
 ) -> Result<usize, Problem> {
-    let index = collection.index();
-    let answer = search(&index, request, limits, now_millis())?;
-    append(json, &answer)?;
-    Ok(answer.plan.visited)
+    collection.search(request, limits, now_millis(), |answer| {
+        append(json, &answer)?;
+        Ok(answer.plan.visited)
+    })?
 }
 
 fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
@@ -122,6 +130,7 @@ fn write_batch(
     collection: &Collection,
     bytes: &[u8],
     limits: &Limits,
+    recorder: Option<&Recorder>,
     reply: &Reply<Result<Written, Problem>>,
 ) -> Result<Written, Problem> {
     let batch = body::parse::<BatchRequest>(bytes)?;
@@ -148,8 +157,14 @@ fn write_batch(
         }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
-        let answered = merged(batch.defaults.as_ref(), patch)
+        let document = merged(batch.defaults.as_ref(), patch);
+        let recorder = recorder.filter(|recorder| recorder.wants());
+        let kept = recorder.map(|recorder| (recorder, document.clone()));
+        let answered = body::from_value(document)
             .and_then(|request| write_answer(collection, request, &limits.search, &mut json));
+        if let (Some((recorder, document)), Ok(_)) = (kept, &answered) {
+            recorder.record(collection.name().as_str(), &document);
+        }
         match answered {
             Ok(nodes) => visited += nodes,
             Err(problem) => {
@@ -164,12 +179,11 @@ fn write_batch(
     Ok(Written { json, visited })
 }
 
-fn merged(defaults: Option<&Value>, patch: Value) -> Result<SearchRequest, Problem> {
-    let document = match defaults {
+fn merged(defaults: Option<&Value>, patch: Value) -> Value {
+    match defaults {
         None => patch,
         Some(defaults) => merge_patch(defaults, &patch),
-    };
-    body::from_value(document)
+    }
 }
 
 /// The path's parts, or a problem.
@@ -185,10 +199,11 @@ mod tests {
     #[test]
     fn a_search_is_a_patch_over_the_defaults() {
         let defaults = json!({"limit": 5, "exact": true, "filter": {"a": 1}});
-        let request = merged(Some(&defaults), json!({"limit": 7, "filter": null})).unwrap();
+        let read = |document: Value| body::from_value::<SearchRequest>(document);
+        let request = read(merged(Some(&defaults), json!({"limit": 7, "filter": null}))).unwrap();
         assert_eq!((request.limit(), request.exact, request.filter), (7, true, None));
-        let problem = merged(Some(&defaults), json!({"limits": 7})).unwrap_err();
+        let problem = read(merged(Some(&defaults), json!({"limits": 7}))).unwrap_err();
         assert_eq!(problem.pointer.as_deref(), Some("/limits"));
-        assert_eq!(merged(None, json!(7)).unwrap_err().status, 400);
+        assert_eq!(read(merged(None, json!(7))).unwrap_err().status, 400);
     }
 }

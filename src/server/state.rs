@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::docs::Pages;
 use super::metrics::Metrics;
 use super::pool::{Pool, Reply};
+use super::record::Recorder;
 use super::{Kind, Problem, ServerConfig, ServerError};
 use crate::collection::{Catalogue, Collection, CollectionName};
 
@@ -16,6 +17,7 @@ pub struct AppState {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) metrics: Metrics,
     pub(super) pages: Pages,
+    pub(super) recorder: Option<Recorder>,
     pool: Pool,
     stopping: AtomicBool,
 }
@@ -25,8 +27,9 @@ impl AppState {
     pub fn new(config: ServerConfig, catalogue: Arc<Catalogue>) -> Result<Arc<Self>, ServerError> {
         let pool = Pool::new(config.threads, config.limits.queue).map_err(ServerError::Threads)?;
         let pages = Pages::new();
+        let recorder = config.record.clone().map(Recorder::new).transpose().map_err(ServerError::Record)?;
         let stopping = AtomicBool::new(false);
-        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, pool, stopping }))
+        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, recorder, pool, stopping }))
     }
 
     pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Problem> {

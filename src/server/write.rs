@@ -182,6 +182,9 @@ impl From<WriteError> for Problem {
         let kind = match &error {
             WriteError::Invalid { .. } => Kind::InvalidValue,
             WriteError::UnknownItem { .. } => Kind::UnknownItem,
+            WriteError::Profile { .. } => Kind::InvalidProfile,
+            WriteError::UnknownProfile { .. } => Kind::UnknownProfile,
+            WriteError::UnknownSet { .. } => Kind::UnknownSet,
             WriteError::Busy { .. } => Kind::Busy,
             WriteError::NoSpace { .. } => Kind::NoSpace,
             WriteError::Unknown { .. } => Kind::UnknownOutcome,
@@ -190,6 +193,7 @@ impl From<WriteError> for Problem {
         let problem = Problem::new(kind, error.to_string()).at(error.pointer());
         match error {
             WriteError::UnknownItem { id, .. } => problem.value(id),
+            WriteError::UnknownProfile { name } | WriteError::UnknownSet { name } => problem.value(name),
             WriteError::Busy { waiting, limit } => problem.value(waiting).limit(limit),
             _ => problem,
         }
