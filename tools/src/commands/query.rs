@@ -2,6 +2,7 @@
 
 pub mod client;
 mod conditions;
+mod explain;
 pub mod show;
 
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
         return output::json(&answer);
     }
     show::answer(&answer, &shown(args, &schema))?;
-    if args.explain { show::explanations(&answer) } else { Ok(()) }
+    if args.explain { explain::print(&answer) } else { Ok(()) }
 }
 
 /// The API's search request.
