@@ -8,10 +8,12 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Shards of one map.
 const SHARDS: usize = 64;
 
+type Shard<V> = Arc<HashMap<Arc<str>, V>>;
+
 /// A map whose clones share what is equal.
 #[derive(Debug, Clone)]
 pub(super) struct Shards<V> {
-    shards: Arc<[Arc<HashMap<Arc<str>, V>>]>,
+    shards: Arc<[Shard<V>]>,
     len: usize,
 }
 
