@@ -20,6 +20,7 @@ use crate::rank::Ranked;
 
 /// How long a list is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(1);
 /// Lists of one collection, and their bytes, at most; the one that was not read for the longest time goes first.
 const LISTS: usize = 10_000;
 const BYTES: usize = 256 << 20;
@@ -70,6 +71,7 @@ pub(super) struct Cursors {
 struct Lists {
     by_name: BTreeMap<Uuid, Entry>,
     bytes: usize,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,12 @@ struct Entry {
     read: Instant,
 }
 
+impl Entry {
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.read) >= KEPT
+    }
+}
+
 impl Lists {
     fn remove(&mut self, name: Uuid) {
         if let Some(entry) = self.by_name.remove(&name) {
@@ -86,10 +94,14 @@ impl Lists {
         }
     }
 
+    /// Drops what is too old, now and then: it is not found anyway.
     fn expire(&mut self, now: Instant) {
-        let old = |entry: &Entry| now.saturating_duration_since(entry.read) >= KEPT;
+        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
         let gone: Vec<Uuid> =
-            self.by_name.iter().filter(|(_, entry)| old(entry)).map(|(name, _)| *name).collect();
+            self.by_name.iter().filter(|(_, entry)| entry.is_old(now)).map(|(name, _)| *name).collect();
         gone.into_iter().for_each(|name| self.remove(name));
     }
 
@@ -126,8 +138,8 @@ impl Cursors {
             return Err(SearchError::invalid("/cursor", reason));
         };
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.expire(now);
-        let entry = lists.by_name.get_mut(&name).ok_or(SearchError::Gone)?;
+        let entry = lists.by_name.get_mut(&name).filter(|entry| !entry.is_old(now));
+        let entry = entry.ok_or(SearchError::Gone)?;
         entry.read = now;
         Ok((name, Arc::clone(&entry.list), place))
     }
@@ -247,7 +259,9 @@ mod tests {
         assert_eq!(cursors.find(&token, later(59)).unwrap().2, 1);
         assert!(cursors.find(&token, later(118)).is_ok());
         assert_eq!(cursors.find(&token, later(178)).unwrap_err(), SearchError::Gone);
-        assert_eq!(cursors.lists.lock().unwrap().bytes, 0);
+        let next = cursors.keep(list(0), 0, later(179));
+        assert_eq!(cursors.lists.lock().unwrap().by_name.len(), 1, "old ones have gone");
+        assert!(cursors.find(&next, later(179)).is_ok());
         for token in ["", "start.1", "x.1", "00000000000000000000000000000000.-1"] {
             assert!(matches!(cursors.find(token, start), Err(SearchError::Invalid { .. })), "{token}");
         }

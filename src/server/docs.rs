@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{AppState, Problem, collections, health, kept, profiles, search, write};
-use crate::collection::{SearchAnswer, SearchRequest};
+use crate::collection::{QueryDocument, SearchAnswer, SearchRequest, SourceDocument};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,7 +21,7 @@ use crate::collection::{SearchAnswer, SearchRequest};
         profiles::describe, profiles::put, profiles::activate, profiles::remove, kept::describe_set, kept::put_set, kept::patch_set,
         kept::remove_set, kept::count, health::livez, health::readyz, health::metrics
     ),
-    components(schemas(SearchRequest, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
+    components(schemas(SearchRequest, QueryDocument, SourceDocument, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
     tags(
         (name = "search", description = "From a query to ranked candidates"),
         (name = "collections", description = "What there is to search"),
