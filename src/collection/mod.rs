@@ -18,6 +18,7 @@ mod commit;
 mod error;
 mod keep;
 mod name;
+mod priority;
 mod publish;
 mod query;
 mod record;

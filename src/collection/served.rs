@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::commit::{Commit, Queue, Reply};
 use super::keep::Keeper;
+use super::priority::{KEEPING, WRITING, step_back};
 use super::record::decode;
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
@@ -238,14 +239,18 @@ impl Collection {
             return Ok(());
         }
         self.inner.open_log()?;
-        let spawn = |name: &str, run: fn(&Inner)| {
+        let spawn = |name: &str, niceness: i32, run: fn(&Inner)| {
             let inner = Arc::clone(&self.inner);
             let thread = std::thread::Builder::new().name(format!("{name} {}", inner.name));
             let failed = |error| CatalogueError::io("start the threads of", &self.inner.directory, error);
-            thread.spawn(move || run(&inner)).map_err(failed)
+            let run = move || {
+                step_back(niceness);
+                run(&inner);
+            };
+            thread.spawn(run).map_err(failed)
         };
-        threads.running.push(spawn("commit", Inner::run_committer)?);
-        threads.running.push(spawn("keep", Inner::run_keeper)?);
+        threads.running.push(spawn("commit", WRITING, Inner::run_committer)?);
+        threads.running.push(spawn("keep", KEEPING, Inner::run_keeper)?);
         Ok(())
     }
 
@@ -289,9 +294,17 @@ impl Collection {
         }
     }
 
-    /// Writes a checkpoint now. Blocking.
+    /// Writes a checkpoint now. Blocking; the work is done by a thread that steps back behind searches.
     pub fn checkpoint(&self) -> Result<(), CatalogueError> {
-        self.inner.checkpoint(true)
+        let write = || {
+            step_back(KEEPING);
+            self.inner.checkpoint(true)
+        };
+        let failed = || CatalogueError::Replay {
+            directory: self.inner.directory.clone(),
+            reason: "the checkpoint panicked".to_owned(),
+        };
+        std::thread::scope(|scope| scope.spawn(write).join()).unwrap_or_else(|_| Err(failed()))
     }
 }
 
@@ -426,7 +439,10 @@ fn linkers() -> Result<&'static rayon::ThreadPool, ReplayError> {
     if let Some(pool) = POOL.get() {
         return Ok(pool);
     }
-    let pool = rayon::ThreadPoolBuilder::new().thread_name(|thread| format!("link {thread}")).build()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|thread| format!("link {thread}"))
+        .start_handler(|_| step_back(WRITING))
+        .build()?;
     Ok(POOL.get_or_init(|| pool))
 }
 
