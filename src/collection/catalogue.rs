@@ -1,21 +1,24 @@
 //! The data directory of a server: which collections there are, each with its current index.
 //!
-//! One server a directory (`serve.lock`). Collections are opened when the catalogue opens, where a damaged one is
-//! an error; later a [`Catalogue::reload`] takes up what was published since and keeps the old index when the new
+//! One server a directory (`serve.lock`). Collections are opened when the catalogue opens, or by [`Catalogue::start`], which
+//! also verifies and warms them and tells how far it is; a damaged one is an error there. Later a [`Catalogue::reload`] takes up what was published since and keeps the old index when the new
 //! one does not open. Readers never wait: they take an `Arc` and keep it as long as they need.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
 use super::publish::{install, sync_directory};
 use super::served::WriteSettings;
-use super::{Collection, CollectionName, Manifest, now_millis};
+use super::startup::{StartPhase, StartProgress, Startup};
+use super::{Collection, CollectionName, Manifest, now_millis, recent};
 use crate::arena::Mode;
 use crate::file::FileError;
 use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema};
@@ -56,6 +59,14 @@ pub enum CatalogueError {
     #[error("{path}: {reason}")]
     Manifest {
         /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A backup is not whole, or its place is taken.
+    #[error("{path}: {reason}")]
+    Backup {
+        /// The file or directory.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -136,6 +147,7 @@ pub struct Catalogue {
     settings: WriteSettings,
     collections: ArcSwap<Collections>,
     reloading: Mutex<()>,
+    startup: Arc<Startup>,
     _lock: File,
 }
 
@@ -147,22 +159,112 @@ impl Catalogue {
 
     /// As `open`, with other settings for writes.
     pub fn open_with(dir: &Path, mode: Mode, settings: WriteSettings) -> Result<Catalogue, CatalogueError> {
-        let lock = lock(dir)?;
-        remove_deleted(dir)?;
-        let mut collections = Collections::new();
-        for name in names(dir)? {
-            if let Some(collection) = open_collection(dir, &name, mode, &settings, None)? {
-                collections.insert(name.to_string(), collection);
+        let catalogue = Catalogue::lock(dir, mode, settings)?;
+        catalogue.open_all()?;
+        catalogue.startup.set_ready();
+        Ok(catalogue)
+    }
+
+    /// Locks the directory and opens one collection of it, for a tool; the others are left alone.
+    pub fn open_one(
+        dir: &Path,
+        name: &CollectionName,
+    ) -> Result<(Catalogue, Arc<Collection>), CatalogueError> {
+        let catalogue = Catalogue::lock(dir, Mode::Mapped, WriteSettings::default())?;
+        match catalogue.open_collection(name, None)? {
+            Some(collection) => {
+                catalogue.startup.set_ready();
+                Ok((catalogue, collection))
+            }
+            None => {
+                let reason = "there is no such collection".to_owned();
+                Err(CatalogueError::Manifest { path: dir.join(name.as_str()), reason })
             }
         }
+    }
+
+    /// Locks the directory; its collections are there when [`Catalogue::start`] has opened them.
+    pub fn lock(dir: &Path, mode: Mode, settings: WriteSettings) -> Result<Catalogue, CatalogueError> {
+        let lock = lock(dir)?;
         Ok(Catalogue {
             dir: dir.to_owned(),
             mode,
             settings,
-            collections: ArcSwap::from_pointee(collections),
+            collections: ArcSwap::default(),
             reloading: Mutex::new(()),
+            startup: Arc::default(),
             _lock: lock,
         })
+    }
+
+    /// Opens every collection, replays its log, verifies its file if `verify`, and warms it. Blocking; returns early, with
+    /// an error, after [`Catalogue::stop_start`]. Damage that verifying finds fails the searches of that collection alone.
+    pub fn start(&self, verify: bool) -> Result<(), CatalogueError> {
+        self.open_all()?;
+        for collection in self.all() {
+            if verify {
+                self.verify(&collection);
+            }
+            self.warm(&collection);
+            self.tell_ready(&collection);
+        }
+        if self.startup.is_stopped() {
+            let reason = "the start was stopped".to_owned();
+            return Err(CatalogueError::Replay { directory: self.dir.clone(), reason });
+        }
+        self.startup.set_ready();
+        Ok(())
+    }
+
+    /// Where the start is; None when it has ended.
+    pub fn starting(&self) -> Option<StartProgress> {
+        self.startup.progress()
+    }
+
+    /// Asks a start to end early.
+    pub fn stop_start(&self) {
+        self.startup.stop();
+    }
+
+    fn open_all(&self) -> Result<(), CatalogueError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_deleted(&self.dir)?;
+        let names = names(&self.dir)?;
+        self.startup.announce(names.len());
+        let mut collections = Collections::new();
+        for name in names {
+            if let Some(collection) = self.open_collection(&name, None)? {
+                collections.insert(name.to_string(), collection);
+            }
+        }
+        self.collections.store(Arc::new(collections));
+        Ok(())
+    }
+
+    fn verify(&self, collection: &Collection) {
+        let blocks = collection.index().file().blocks();
+        self.startup.begin(collection.name().as_str(), StartPhase::Verifying, blocks);
+        timed(&collection.inner.verify_us, || collection.verify(&|| !self.startup.step(1)));
+        if let Some(damage) = collection.damage() {
+            tracing::error!(collection = %collection.name(), damage, "the index file is damaged; searches of it fail");
+        }
+    }
+
+    fn warm(&self, collection: &Collection) {
+        let index = collection.index();
+        let queries = collection.inner.load_recent_queries(&index);
+        let steps = recent::steps(&index, &queries);
+        self.startup.begin(collection.name().as_str(), StartPhase::Warming, steps);
+        timed(&collection.inner.warm_us, || recent::warm(&index, &queries, &|| self.startup.step(1)));
+    }
+
+    fn tell_ready(&self, collection: &Collection) {
+        let figures = collection.figures();
+        tracing::info!(
+            collection = %collection.name(), items = collection.index().items(), seq = collection.index().seq(),
+            replay_seconds = figures.replay_seconds, verify_seconds = figures.verify_seconds,
+            warm_seconds = figures.warm_seconds, "open"
+        );
     }
 
     /// Makes an empty collection; false when it is there with the same schema. Blocking.
@@ -193,7 +295,7 @@ impl Catalogue {
         let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
         IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
         install(&self.dir, name, &file, collection, 0)?;
-        if let Some(opened) = open_collection(&self.dir, name, self.mode, &self.settings, None)? {
+        if let Some(opened) = self.open_collection(name, None)? {
             let mut collections = Collections::clone(&self.collections.load());
             collections.insert(name.to_string(), opened);
             self.collections.store(Arc::new(collections));
@@ -250,7 +352,7 @@ impl Catalogue {
         let mut new = Collections::new();
         for name in found {
             let current = old.get(name.as_str());
-            match open_collection(&self.dir, &name, self.mode, &self.settings, current) {
+            match self.open_collection(&name, current) {
                 Ok(Some(collection)) => {
                     if !current.is_some_and(|current| Arc::ptr_eq(current, &collection)) {
                         report.opened.push(name.clone());
@@ -271,32 +373,43 @@ impl Catalogue {
         }
         report
     }
+
+    /// The collection as its manifest names it: `current` itself when nothing new was published.
+    fn open_collection(
+        &self,
+        name: &CollectionName,
+        current: Option<&Arc<Collection>>,
+    ) -> Result<Option<Arc<Collection>>, CatalogueError> {
+        let directory = self.dir.join(name.as_str());
+        if let Some(current) = current {
+            // While this is held no checkpoint replaces the manifest.
+            let known = current.inner.manifest();
+            if Manifest::read(&directory)?.as_ref() == Some(&*known) {
+                return Ok(Some(Arc::clone(current)));
+            }
+        }
+        let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
+        if let Some(current) = current {
+            // What does not open is found out before the one that works is given up.
+            Index::open(&directory.join(&manifest.file), self.mode)?;
+            // Its log has one writer at a time.
+            current.close(false);
+        }
+        let startup = Arc::clone(&self.startup);
+        let opened = Collection::open(name, &directory, manifest, self.mode, &self.settings, startup)?;
+        if let Some(current) = current {
+            // It answers warm, by the queries that come now.
+            recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);
+        }
+        Ok(Some(Arc::new(opened)))
+    }
 }
 
-/// The collection as its manifest names it: `current` itself when nothing new was published.
-fn open_collection(
-    dir: &Path,
-    name: &CollectionName,
-    mode: Mode,
-    settings: &WriteSettings,
-    current: Option<&Arc<Collection>>,
-) -> Result<Option<Arc<Collection>>, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    if let Some(current) = current {
-        // While this is held no checkpoint replaces the manifest.
-        let known = current.inner.manifest();
-        if Manifest::read(&directory)?.as_ref() == Some(&*known) {
-            return Ok(Some(Arc::clone(current)));
-        }
-    }
-    let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
-    if let Some(current) = current {
-        // What does not open is found out before the one that works is given up.
-        Index::open(&directory.join(&manifest.file), mode)?;
-        // Its log has one writer at a time.
-        current.close(false);
-    }
-    Ok(Some(Arc::new(Collection::open(name, &directory, manifest, mode, settings)?)))
+/// Runs a job and keeps the microseconds that it took.
+fn timed(micros: &AtomicU64, job: impl FnOnce()) {
+    let began = Instant::now();
+    job();
+    micros.store(began.elapsed().as_micros() as u64, Relaxed);
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.

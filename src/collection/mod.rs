@@ -13,25 +13,31 @@
 //! whoever holds an `Arc<Collection>` keeps its index while others move on to the next.
 
 mod answer;
+mod backup;
 mod catalogue;
 mod commit;
 mod error;
+mod export;
 mod keep;
 mod name;
 mod publish;
 mod query;
+mod recent;
 mod record;
 mod request;
 mod search;
 mod served;
+mod startup;
 mod verify;
 mod write;
 
 pub use answer::{Hit, Plan, SearchAnswer};
+pub use backup::{BackupFile, BackupManifest, receive_backup, restore_backup};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
+pub use export::{Export, ExportDeleted, ExportEnd, ExportHeader, ExportItem};
 pub use name::CollectionName;
 pub use publish::{Manifest, publish};
 pub use request::{
@@ -39,6 +45,7 @@ pub use request::{
 };
 pub use search::{SearchLimits, search};
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
+pub use startup::{StartPhase, StartProgress};
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
     Written,
