@@ -14,8 +14,8 @@ use house::{Item, Random, all_found, churn, contents, delete, open, schema, sett
 use serde_json::{Value, json};
 use shortlist::attributes::parse_time;
 use shortlist::collection::{
-    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem, WriteSettings,
-    publish, receive_backup, restore_backup,
+    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem,
+    WriteSettings, publish, receive_backup, restore_backup,
 };
 use shortlist::index::{BuildOptions, IndexBuilder, Schema};
 use shortlist::vector::Element;
@@ -205,7 +205,8 @@ fn back_up(collection: &Collection, out: &Path) -> u64 {
 #[test]
 fn a_backup_beside_writers_has_whole_batches_and_all_that_was_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let (_catalogue, collection) = open(directory.path(), WriteSettings { log_retention_bytes: 0, ..settings() });
+    let (_catalogue, collection) =
+        open(directory.path(), WriteSettings { log_retention_bytes: 0, ..settings() });
     let (answered, ending) = (AtomicU64::new(0), AtomicBool::new(false));
     let backups = std::thread::scope(|scope| {
         let (collection, answered, ending) = (&collection, &answered, &ending);
@@ -311,7 +312,9 @@ fn damaged_backups_are_refused_and_leave_nothing() {
     assert!(refuse("a link").contains("is not the file"));
     fs::remove_file(&file).unwrap();
     fs::write(&file, &good).unwrap();
-    for (from, to) in [("\"shop\"", "\"../shop\""), ("\"backup\": 1", "\"backup\": 2"), ("\"seq\"", "\"file\"")] {
+    for (from, to) in
+        [("\"shop\"", "\"../shop\""), ("\"backup\": 1", "\"backup\": 2"), ("\"seq\"", "\"file\"")]
+    {
         fs::write(&manifest, good_manifest.replace(from, to)).unwrap();
         refuse(to);
     }
@@ -321,7 +324,12 @@ fn damaged_backups_are_refused_and_leave_nothing() {
     // One that breaks off while it comes in, or comes damaged.
     let bad = directory.path().join("bad");
     for bytes in [&good[..good.len() - 1], &[&good[..5_000], b"x", &good[5_001..]].concat()] {
-        let of = ("shop", "", serde_json::from_str::<Value>(&good_manifest).unwrap()["seq"].as_u64().unwrap(), good.len() as u64);
+        let of = (
+            "shop",
+            "",
+            serde_json::from_str::<Value>(&good_manifest).unwrap()["seq"].as_u64().unwrap(),
+            good.len() as u64,
+        );
         receive_backup(&bad, &mut bytes.take(u64::MAX), of, &|_, _| ()).unwrap_err();
         assert!(!bad.exists());
     }
@@ -339,6 +347,10 @@ fn times_of_an_export_are_exact() {
     let (_, items, _) = parse(&export(&collection));
     let record = items[0].record().unwrap();
     assert_eq!((record.inserted_at, record.version), (-1, u64::MAX));
-    assert_eq!(Ok(record.expires_at), parse_time("2001-01-01T00:00:00.001Z"), "expired, and still in the copy");
+    assert_eq!(
+        Ok(record.expires_at),
+        parse_time("2001-01-01T00:00:00.001Z"),
+        "expired, and still in the copy"
+    );
     assert_eq!(items[0].vector().unwrap()[..3], [0.1, -1e-30, 3e9]);
 }

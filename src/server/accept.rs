@@ -99,6 +99,8 @@ pub async fn serve(
         let _ = starting.await;
     }
     reloading.abort();
+    // It is over, or was cut off: either way it holds the directory no more.
+    let _ = reloading.await;
     // It looks at the stop after every block; a thread that panicked has nothing left to do.
     let _ = tokio::task::spawn_blocking(move || verifying.join()).await;
     drop(listener);

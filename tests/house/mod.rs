@@ -39,8 +39,7 @@ impl Random {
 }
 
 pub fn schema() -> Schema {
-    let attributes =
-        json!({"n": "int", "tags": "keywords", "price": "float", "colour": {"type": "keyword", "default": "grey"}});
+    let attributes = json!({"n": "int", "tags": "keywords", "price": "float", "colour": {"type": "keyword", "default": "grey"}});
     Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2", "attributes": attributes})).unwrap()
 }
 
