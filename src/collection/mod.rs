@@ -7,6 +7,9 @@
 //! Writes go one way too: `request -> prepared batch -> committer: resolve, log, sync, index -> answer` (`write`, `commit`).
 //! A keeper sweeps and makes checkpoints behind them (`keep`).
 //!
+//! A start tells how far it is (`startup`) and ends by warming each index with its last queries (`recent`). Everything goes out
+//! as an [`Export`] or a [`BackupFile`].
+//!
 //! While serving, [`Collection::verify_slowly`] reads every block; damage fails that collection's searches by name.
 //!
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
