@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
 use super::publish::{install, sync_directory};
 use super::served::WriteSettings;
-use super::startup::{StartPhase, StartProgress, Startup};
+use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
 use crate::arena::Mode;
 use crate::file::FileError;
@@ -142,12 +140,12 @@ type Collections = BTreeMap<String, Arc<Collection>>;
 /// All collections of a data directory. Shared between threads.
 #[derive(Debug)]
 pub struct Catalogue {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     mode: Mode,
     settings: WriteSettings,
     collections: ArcSwap<Collections>,
     reloading: Mutex<()>,
-    startup: Arc<Startup>,
+    pub(super) startup: Arc<Startup>,
     _lock: File,
 }
 
@@ -197,36 +195,7 @@ impl Catalogue {
         })
     }
 
-    /// Opens every collection, replays its log, verifies its file if `verify`, and warms it. Blocking; returns early, with
-    /// an error, after [`Catalogue::stop_start`]. Damage that verifying finds fails the searches of that collection alone.
-    pub fn start(&self, verify: bool) -> Result<(), CatalogueError> {
-        self.open_all()?;
-        for collection in self.all() {
-            if verify {
-                self.verify(&collection);
-            }
-            self.warm(&collection);
-            self.tell_ready(&collection);
-        }
-        if self.startup.is_stopped() {
-            let reason = "the start was stopped".to_owned();
-            return Err(CatalogueError::Replay { directory: self.dir.clone(), reason });
-        }
-        self.startup.set_ready();
-        Ok(())
-    }
-
-    /// Where the start is; None when it has ended.
-    pub fn starting(&self) -> Option<StartProgress> {
-        self.startup.progress()
-    }
-
-    /// Asks a start to end early.
-    pub fn stop_start(&self) {
-        self.startup.stop();
-    }
-
-    fn open_all(&self) -> Result<(), CatalogueError> {
+    pub(super) fn open_all(&self) -> Result<(), CatalogueError> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         remove_deleted(&self.dir)?;
         let names = names(&self.dir)?;
@@ -239,32 +208,6 @@ impl Catalogue {
         }
         self.collections.store(Arc::new(collections));
         Ok(())
-    }
-
-    fn verify(&self, collection: &Collection) {
-        let blocks = collection.index().file().blocks();
-        self.startup.begin(collection.name().as_str(), StartPhase::Verifying, blocks);
-        timed(&collection.inner.verify_us, || collection.verify(&|| !self.startup.step(1)));
-        if let Some(damage) = collection.damage() {
-            tracing::error!(collection = %collection.name(), damage, "the index file is damaged; searches of it fail");
-        }
-    }
-
-    fn warm(&self, collection: &Collection) {
-        let index = collection.index();
-        let queries = collection.inner.load_recent_queries(&index);
-        let steps = recent::steps(&index, &queries);
-        self.startup.begin(collection.name().as_str(), StartPhase::Warming, steps);
-        timed(&collection.inner.warm_us, || recent::warm(&index, &queries, &|| self.startup.step(1)));
-    }
-
-    fn tell_ready(&self, collection: &Collection) {
-        let figures = collection.figures();
-        tracing::info!(
-            collection = %collection.name(), items = collection.index().items(), seq = collection.index().seq(),
-            replay_seconds = figures.replay_seconds, verify_seconds = figures.verify_seconds,
-            warm_seconds = figures.warm_seconds, "open"
-        );
     }
 
     /// Makes an empty collection; false when it is there with the same schema. Blocking.
@@ -403,13 +346,6 @@ impl Catalogue {
         }
         Ok(Some(Arc::new(opened)))
     }
-}
-
-/// Runs a job and keeps the microseconds that it took.
-fn timed(micros: &AtomicU64, job: impl FnOnce()) {
-    let began = Instant::now();
-    job();
-    micros.store(began.elapsed().as_micros() as u64, Relaxed);
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.

@@ -30,6 +30,7 @@ mod record;
 mod request;
 mod search;
 mod served;
+mod start;
 mod startup;
 mod verify;
 mod write;

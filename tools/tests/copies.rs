@@ -143,7 +143,7 @@ fn an_import_of_an_export_gives_the_same_items() {
 #[test]
 fn half_an_export_is_never_taken_for_a_whole_one() {
     let shop = Shop::new();
-    let Live { client, url, .. } = live(&shop.path("data"));
+    let Live { server: _running, client, url } = live(&shop.path("data"));
     assert_eq!(client.put("", &schema(4)).unwrap().0, 201);
     write(&client, 0);
     let file = shop.arg("items.jsonl");
