@@ -43,7 +43,7 @@ fn schema() -> Schema {
 }
 
 fn settings() -> WriteSettings {
-    WriteSettings { segment_bytes: 20_000, ..WriteSettings::default() }
+    WriteSettings { segment_bytes: 20_000, log_retention: Duration::ZERO, ..WriteSettings::default() }
 }
 
 fn open(directory: &Path) -> (Catalogue, Arc<Collection>) {

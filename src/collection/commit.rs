@@ -168,17 +168,34 @@ impl Inner {
         if let Some(reason) = &commit.broken {
             return Err(WriteError::Closed { reason: reason.clone() });
         }
+        self.make_log_room(commit);
         self.check_limits(commit).inspect_err(|_| self.keeper.want_room())?;
         let Some(poison) = commit.log.poison() else { return Ok(()) };
         if !poison.is_out_of_space() {
             return Err(WriteError::Closed { reason: format!("{poison}; start the server again") });
         }
-        let full = full(poison);
+        let full = out_of_space(poison);
         if commit.tried.is_some_and(|tried| tried.elapsed() < RETRY) {
             return Err(full);
         }
         commit.tried = Some(Instant::now());
+        self.give_up_retained(commit);
         commit.log.recover().map(|_| ()).map_err(|_| full)
+    }
+
+    /// What is kept of the log for its age alone never takes the place of a write.
+    fn make_log_room(&self, commit: &mut Commit) {
+        let limit = self.settings.log_max_bytes;
+        if limit > 0 && commit.log.bytes() > limit {
+            self.give_up_retained(commit);
+        }
+    }
+
+    fn give_up_retained(&self, commit: &mut Commit) {
+        let covered = self.manifest().covers;
+        if let Err(error) = commit.log.discard_through(covered) {
+            tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
+        }
     }
 
     fn check_limits(&self, commit: &Commit) -> Result<(), WriteError> {
@@ -247,8 +264,12 @@ impl Inner {
         if let Err(error) = if positions.is_empty() { Ok(()) } else { commit.log.sync() } {
             tracing::error!(collection = %self.name, "the log failed: {error}");
             // When the tail could be given up, it is known that nothing of the group was written.
-            let given_up = error.is_out_of_space() && commit.log.recover().is_ok();
-            let answer = if given_up { full(&error) } else { unknown(&error) };
+            let full = error.is_out_of_space();
+            if full {
+                self.give_up_retained(commit);
+            }
+            let given_up = full && commit.log.recover().is_ok();
+            let answer = if given_up { out_of_space(&error) } else { unknown(&error) };
             return replies.into_iter().for_each(|(_, reply)| reply(Err(answer.clone())));
         }
         if let Err(error) = self.apply(&records) {
@@ -277,7 +298,7 @@ fn refuse_all(group: Vec<(WriteBatch, Reply)>, error: &WriteError) {
     }
 }
 
-fn full(error: &LogError) -> WriteError {
+fn out_of_space(error: &LogError) -> WriteError {
     WriteError::NoSpace { reason: format!("the disk is full: {error}") }
 }
 

@@ -1,11 +1,11 @@
 //! The keeper: sweeps what deletes leave, writes checkpoints, and reopens the collection onto them.
 //!
 //! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
-//! searches and writes go on; when the manifest names it, log segments that it covers go. Reopening frees the memory of
+//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening frees the memory of
 //! dead slots and copied pages: the new file is opened, the records since are applied to it, and when only few are left
 //! the committer waits for the last of them; then the new index answers.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::publish::{publisher_lock, remove_strays, seal};
+use super::recent;
 use super::record::decode;
 use super::served::{IndexRef, Inner, ROOM, Records, ReplayError, apply_to};
 use super::write::WriteBatch;
@@ -23,7 +24,7 @@ use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
 use crate::attributes::format_time;
 use crate::file::{FileError, write_atomically};
-use crate::index::{Index, SearchParams};
+use crate::index::Index;
 use crate::log::Log;
 
 /// How long the keeper sleeps when nobody wakes it.
@@ -38,8 +39,6 @@ const LAST_CHANGES: usize = 300;
 /// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
 const SOME_CHANGES: usize = 4_000;
 const CATCHING_UP: usize = 10_000;
-/// Searches that warm an index before it answers.
-const WARMING: u32 = 200;
 /// A checkpoint's pages are written out after so many bytes.
 const FLUSH: u64 = 8 << 20;
 const PIECE: usize = 1 << 20;
@@ -130,6 +129,55 @@ impl Inner {
         if room || self.is_checkpoint_due() {
             self.checkpoint_or_warn(room);
         }
+        if let Some(commit) = &mut *self.commit() {
+            self.discard_covered(&mut commit.log);
+        }
+    }
+
+    /// Removes covered segments of the log that are older than the retention time, or more than are kept.
+    fn discard_covered(&self, log: &mut Log) {
+        if let Err(error) = log.discard_through(self.discardable(log)) {
+            tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
+        }
+        self.note_log(log);
+    }
+
+    /// The last record of the segments that may go.
+    fn discardable(&self, log: &Log) -> u64 {
+        let (settings, covered) = (&self.settings, self.manifest().covers);
+        let kept_at_most = match settings.log_max_bytes {
+            0 => settings.log_retention_bytes,
+            // Half is for what no file covers yet.
+            most => settings.log_retention_bytes.min((most / 2).saturating_sub(log.bytes_after(covered))),
+        };
+        let mut kept: u64 =
+            log.sealed().filter(|(_, last, _)| *last <= covered).map(|(.., bytes)| bytes).sum();
+        let mut through = 0;
+        for (file, last, bytes) in log.sealed().take_while(|(_, last, _)| *last <= covered) {
+            let written = fs::metadata(self.log_directory().join(file)).and_then(|file| file.modified());
+            // A clock that was set back makes ages shorter, and segments stay longer, up to the limit in bytes.
+            let age = written.map(|written| written.elapsed().unwrap_or_default()).unwrap_or(Duration::MAX);
+            if age < settings.log_retention && kept <= kept_at_most {
+                break;
+            }
+            (kept, through) = (kept - bytes, last);
+        }
+        through
+    }
+
+    /// What the last checkpoint, or the last stop, has stored.
+    pub fn load_recent_queries(&self, index: &Index) -> Vec<Vec<f32>> {
+        recent::load(&self.directory, index.schema().dimension).unwrap_or_else(|reason| {
+            tracing::warn!(collection = %self.name, "recent queries are passed over: {reason}");
+            Vec::new()
+        })
+    }
+
+    /// For the next start; a failure only makes it colder.
+    pub fn store_recent_queries(&self) {
+        if let Err(error) = recent::store(&self.directory, &self.index().recent_queries()) {
+            tracing::warn!(collection = %self.name, "recent queries could not be stored: {error}");
+        }
     }
 
     fn sweep(&self, index: &Index, least: usize) {
@@ -152,7 +200,7 @@ impl Inner {
         let settings = &self.settings;
         let old = commit.uncovered_since.is_some_and(|since| since.elapsed() >= settings.checkpoint_age);
         let uncovered = commit.log.durable().seq > covered;
-        uncovered && (old || commit.log.bytes() >= settings.checkpoint_bytes)
+        uncovered && (old || commit.log.bytes_after(covered) >= settings.checkpoint_bytes)
     }
 
     pub fn checkpoint_or_warn(&self, reopen: bool) {
@@ -188,10 +236,9 @@ impl Inner {
             if commit.log.durable().seq == seq {
                 commit.uncovered_since = None;
             }
-            if let Err(error) = commit.log.discard_through(seq) {
-                tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
-            }
+            self.discard_covered(&mut commit.log);
         }
+        self.store_recent_queries();
         self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(collection = %self.name, seq, seconds, "checkpoint");
@@ -250,7 +297,7 @@ impl Inner {
     /// Opens the newest file and lets it answer, as soon as it has what was written since.
     fn reopen(&self, path: &Path) -> Result<(), ReplayError> {
         let new = Index::open_roomy(path, self.mode, ROOM)?;
-        warm(&new);
+        recent::warm(&new, &self.index().recent_queries(), &|| true);
         for _ in 0..CATCHING_UP {
             let some = match &*self.commit() {
                 Some(commit) => take_some(&commit.log, &new)?,
@@ -291,18 +338,6 @@ fn take_some(log: &Log, index: &Index) -> Result<Records, ReplayError> {
     match walked {
         Ok(()) | Err(ReplayError::Stopped) => Ok(records),
         Err(error) => Err(error),
-    }
-}
-
-/// Searches for some of the items, so that the first real searches find pages in memory.
-fn warm(index: &Index) {
-    let items = index.items();
-    let mut vector = Vec::new();
-    for step in 0..WARMING.min(items) {
-        index.vector((u64::from(items) * u64::from(step) / u64::from(WARMING)) as u32, &mut vector);
-        let params = SearchParams { k: 100, ef: index.schema().default_ef, allowed: None, exact: false };
-        // A vector that cannot be searched by warms nothing, and harms nothing.
-        let _ = index.query(&vector).and_then(|query| index.search(&query, &params));
     }
 }
 

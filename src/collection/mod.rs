@@ -7,32 +7,42 @@
 //! Writes go one way too: `request -> prepared batch -> committer: resolve, log, sync, index -> answer` (`write`, `commit`).
 //! A keeper sweeps and makes checkpoints behind them (`keep`).
 //!
+//! A start tells how far it is (`startup`) and ends by warming each index with its last queries (`recent`). Everything goes out
+//! as an [`Export`] or a [`BackupFile`].
+//!
 //! While serving, [`Collection::verify_slowly`] reads every block; damage fails that collection's searches by name.
 //!
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
 //! whoever holds an `Arc<Collection>` keeps its index while others move on to the next.
 
 mod answer;
+mod backup;
 mod catalogue;
 mod commit;
 mod error;
+mod export;
 mod keep;
 mod name;
 mod priority;
 mod publish;
 mod query;
+mod recent;
 mod record;
 mod request;
 mod search;
 mod served;
+mod start;
+mod startup;
 mod verify;
 mod write;
 
 pub use answer::{Hit, Plan, SearchAnswer};
+pub use backup::{BackupFile, BackupManifest, receive_backup, restore_backup};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
+pub use export::{Export, ExportDeleted, ExportEnd, ExportHeader, ExportItem};
 pub use name::CollectionName;
 pub use publish::{Manifest, publish};
 pub use request::{
@@ -40,6 +50,7 @@ pub use request::{
 };
 pub use search::{SearchLimits, search};
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
+pub use startup::{StartPhase, StartProgress};
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
     Written,

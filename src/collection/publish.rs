@@ -142,12 +142,40 @@ pub(super) fn install(
         }
         None => collection.to_string(),
     };
+    put_in_place(&directory, index_file, collection, covers)
+}
+
+/// As `install`, of a collection that is not there yet; one that is, is left alone.
+pub(super) fn install_new(
+    dir: &Path,
+    name: &CollectionName,
+    index_file: &Path,
+    collection: Uuid,
+    covers: u64,
+) -> Result<Manifest, CatalogueError> {
+    let directory = dir.join(name.as_str());
+    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
+    let _lock = publisher_lock(&directory)?;
+    if Manifest::read(&directory)?.is_some() || has_log(&directory) {
+        let reason = "a collection of that name was made meanwhile".to_owned();
+        return Err(CatalogueError::Manifest { path: directory, reason });
+    }
+    put_in_place(&directory, index_file, collection.to_string(), covers)
+}
+
+fn put_in_place(
+    directory: &Path,
+    index_file: &Path,
+    collection: String,
+    covers: u64,
+) -> Result<Manifest, CatalogueError> {
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
     let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers };
-    manifest.write(&directory)?;
-    remove_strays(&directory, &manifest.file)?;
+    manifest.write(directory)?;
+    remove_strays(directory, &manifest.file)?;
     Ok(manifest)
 }
 

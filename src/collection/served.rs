@@ -21,6 +21,7 @@ use super::commit::{Commit, Queue, Reply};
 use super::keep::Keeper;
 use super::priority::{KEEPING, WRITING, step_back};
 use super::record::decode;
+use super::startup::{StartPhase, Startup};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
 use super::{CatalogueError, CollectionName, Manifest};
@@ -44,6 +45,12 @@ pub struct WriteSettings {
     pub checkpoint_age: std::time::Duration,
     /// Bytes a second at which checkpoints are written, so that the log's syncs do not wait for them; 0 for no pace.
     pub checkpoint_pace: u64,
+    /// Segments of the log that an index file covers are kept for so long after their last record, so that an index that was
+    /// built elsewhere from an older export catches up.
+    pub log_retention: std::time::Duration,
+    /// At most so many bytes of such segments are kept, and fewer when `log_max_bytes` or the disk is short. Every start
+    /// reads them.
+    pub log_retention_bytes: u64,
     /// Writes are refused while the log is larger; 0 for no limit.
     pub log_max_bytes: u64,
     /// Writes are refused while the process holds more memory of its own; 0 for no limit.
@@ -61,6 +68,8 @@ impl Default for WriteSettings {
             checkpoint_bytes: 256 << 20,
             checkpoint_age: std::time::Duration::from_secs(900),
             checkpoint_pace: 200 << 20,
+            log_retention: std::time::Duration::from_secs(24 * 3600),
+            log_retention_bytes: 1 << 30,
             log_max_bytes: 0,
             memory_limit: 0,
             reopen_share: 0.25,
@@ -111,6 +120,10 @@ pub struct WriteFigures {
     pub checkpoint_seconds: f64,
     /// Seconds that replaying the log took when the collection was opened.
     pub replay_seconds: f64,
+    /// Seconds that verifying the index file took at the start; 0 when it is done in the background.
+    pub verify_seconds: f64,
+    /// Seconds that warming took at the start.
+    pub warm_seconds: f64,
 }
 
 /// A named collection.
@@ -142,6 +155,12 @@ pub(super) struct Inner {
     pub keeper: Keeper,
     /// Microseconds that replaying the log took when the collection was opened.
     pub replay_us: AtomicU64,
+    /// Microseconds that verifying the file took at the start.
+    pub verify_us: AtomicU64,
+    /// Microseconds that warming took at the start.
+    pub warm_us: AtomicU64,
+    /// Told how far a replay is.
+    pub startup: Arc<Startup>,
     /// Microseconds that the last checkpoint took.
     pub checkpoint_us: AtomicU64,
     /// Links that sweeps have put in place of others.
@@ -159,7 +178,9 @@ impl Collection {
         manifest: Manifest,
         mode: Mode,
         settings: &WriteSettings,
+        startup: Arc<Startup>,
     ) -> Result<Collection, CatalogueError> {
+        startup.begin(name.as_str(), StartPhase::Opening, 0);
         let path = directory.join(&manifest.file);
         let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
         if !kind.is_file() {
@@ -179,6 +200,9 @@ impl Collection {
             queue: Queue::new(settings.queue),
             keeper: Keeper::default(),
             replay_us: AtomicU64::new(0),
+            verify_us: AtomicU64::new(0),
+            warm_us: AtomicU64::new(0),
+            startup,
             checkpoint_us: AtomicU64::new(0),
             repaired_links: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
@@ -273,6 +297,9 @@ impl Collection {
         }
         // Whoever is at a checkpoint finishes it; nobody begins another.
         self.inner.keeper.end();
+        if checkpoint {
+            self.inner.store_recent_queries();
+        }
     }
 
     /// Figures of its writing.
@@ -291,6 +318,8 @@ impl Collection {
             repaired_links: inner.repaired_links.load(Relaxed),
             checkpoint_seconds: seconds(&inner.checkpoint_us),
             replay_seconds: seconds(&inner.replay_us),
+            verify_seconds: seconds(&inner.verify_us),
+            warm_seconds: seconds(&inner.warm_us),
         }
     }
 
@@ -389,6 +418,8 @@ impl Inner {
 
     /// Applies the records after `from` to the index; how many there were.
     fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
+        let total = log.last().seq.saturating_sub(from);
+        self.startup.begin(self.name.as_str(), StartPhase::Replaying, total);
         let mut records = Records::default();
         let mut count = 0;
         log.replay(from, &mut |record| {
@@ -396,7 +427,11 @@ impl Inner {
             records.add(record.seq, changes);
             count += 1;
             if records.changes >= REPLAY_CHANGES {
-                self.apply(&std::mem::take(&mut records))?;
+                let some = std::mem::take(&mut records);
+                self.apply(&some)?;
+                if !self.startup.step(some.records.len() as u64) {
+                    return Err(ReplayError::Stopped);
+                }
             }
             Ok::<(), ReplayError>(())
         })?;

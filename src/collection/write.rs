@@ -44,6 +44,9 @@ pub struct UpsertItem {
     pub version: Option<u64>,
     /// From then on the item is never returned; RFC 3339.
     pub expires_at: Option<String>,
+    /// When it was first inserted, RFC 3339, for items that come from elsewhere; of an item that is there already the time
+    /// stays as it is.
+    pub inserted_at: Option<String>,
 }
 
 /// Attributes to change.
@@ -190,6 +193,8 @@ enum Operation {
         cells: Vec<Cell>,
         version: Option<u64>,
         expires_at: i64,
+        /// Of an item that is not there yet.
+        inserted_at: Option<i64>,
     },
     Patch {
         id: String,
@@ -343,8 +348,9 @@ impl Resolver<'_> {
         changes: &mut Vec<Change>,
     ) -> Result<(), WriteError> {
         match operation {
-            Operation::Upsert { id, row, cells, version, expires_at } => {
+            Operation::Upsert { id, row, cells, version, expires_at, inserted_at: given } => {
                 let Known { is_there, inserted_at, version: stored, .. } = self.known(&id);
+                let inserted_at = if is_there { inserted_at } else { given.unwrap_or(inserted_at) };
                 if version.is_some_and(|version| version < stored) {
                     count(&mut self.written.ignored);
                     return Ok(());
@@ -422,7 +428,7 @@ fn count(counter: &mut Option<usize>) {
 }
 
 fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, WriteError> {
-    let UpsertItem { id, vector, vector_f32, vector_f16, attributes, version, expires_at } = item;
+    let UpsertItem { id, vector, vector_f32, vector_f16, attributes, version, .. } = item;
     check_id(&id, &format!("{pointer}/id"))?;
     let forms = Forms { vector: &vector, f32: &vector_f32, f16: &vector_f16 };
     let (numbers, at) =
@@ -433,14 +439,13 @@ fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, W
     let values = values.map_err(|reason| WriteError::invalid(format!("{pointer}/attributes"), reason))?;
     let cells = schema.iter().zip(values);
     let cells = cells.map(|((_, spec), value)| Cell::Set(value.or_else(|| spec.default.clone()))).collect();
-    let expires_at = match expires_at {
-        None => 0,
-        Some(text) => {
-            let time = parse_time(&text);
-            time.map_err(|reason| WriteError::invalid(format!("{pointer}/expires_at"), reason))?.max(1)
-        }
+    let time = |text: &Option<String>, name: &str| {
+        let time = text.as_deref().map(parse_time).transpose();
+        time.map_err(|reason| WriteError::invalid(format!("{pointer}/{name}"), reason))
     };
-    Ok(Operation::Upsert { id, row, cells, version, expires_at })
+    let expires_at = time(&item.expires_at, "expires_at")?.map_or(0, |time| time.max(1));
+    let inserted_at = time(&item.inserted_at, "inserted_at")?;
+    Ok(Operation::Upsert { id, row, cells, version, expires_at, inserted_at })
 }
 
 fn check_id(id: &str, pointer: &str) -> Result<(), WriteError> {

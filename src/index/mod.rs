@@ -13,8 +13,11 @@
 //! | `search` | plan, nominate by code, compare exactly, expand to items |
 //! | `live` | changes: upsert, patch and delete, and the sweep behind them |
 //! | `checkpoint` | the state at one sequence number as a new file |
+//! | `recent` | the vectors of the last queries, for warming |
+//! | `capture` | the items of one sequence number, for copies |
 
 mod build;
+mod capture;
 mod checkpoint;
 mod items;
 mod live;
@@ -22,6 +25,7 @@ mod live;
 mod live_tests;
 mod open;
 mod query;
+mod recent;
 mod row;
 mod schema;
 mod search;
@@ -39,6 +43,7 @@ use crate::file::IndexFile;
 use crate::graph::{Graph, Linker};
 use crate::vector::{Codes, Kernel, Rows};
 
+pub use capture::{Capture, ItemRecord, Tombstone};
 pub use checkpoint::Checkpoint;
 pub use live::{ApplyError, Batch, Change, Put};
 pub use view::View;
@@ -84,6 +89,7 @@ pub struct Index {
     room: usize,
     mode: Mode,
     linker: Linker,
+    recent: recent::Recent,
     writer: Mutex<live::Writer>,
     /// One sweep at a time.
     sweeping: Mutex<()>,

@@ -189,6 +189,7 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         room,
         mode,
         linker: Linker::new(params),
+        recent: Default::default(),
         writer: Mutex::new(Writer::new(vector_slots, tombstones)),
         sweeping: Mutex::new(()),
         file,

@@ -113,6 +113,7 @@ impl Index {
                 return Err(QueryError::OutOfRange { name, value, limit: Index::MAX_EF });
             }
         }
+        self.recent.note(&query.vector);
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
         let found = self.search_with(view, query, params, &mut buffers);
         self.lock_buffers().push(buffers);

@@ -228,6 +228,18 @@ impl Log {
         self.sealed.len() + usize::from(self.tail.written > 0)
     }
 
+    /// Complete segments, oldest first: file name, last record, bytes.
+    pub fn sealed(&self) -> impl Iterator<Item = (String, u64, u64)> {
+        self.sealed.iter().map(|segment| (file_name(segment.first), segment.last, segment.bytes))
+    }
+
+    /// Bytes of the segments that hold records after `seq`.
+    pub fn bytes_after(&self, seq: u64) -> u64 {
+        let sealed = self.sealed.iter().filter(|segment| segment.last > seq).map(|segment| segment.bytes);
+        let tail = if self.last.seq > seq { self.tail.length() } else { 0 };
+        sealed.sum::<u64>() + tail
+    }
+
     /// The failure that poisoned the log.
     pub fn poison(&self) -> Option<&LogError> {
         self.poison.as_ref()

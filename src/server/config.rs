@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub threads: usize,
     /// How often to look for newly published indexes.
     pub reload_every: Duration,
+    /// Verify the files before the server is ready; otherwise in the background.
+    pub verify_at_start: bool,
     /// How fast the files that are served are read to verify them in the background.
     pub verify_bytes_per_second: u64,
     /// How long running requests may take to finish when the server stops.
@@ -36,6 +38,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             reload_every: Duration::from_secs(2),
+            verify_at_start: true,
             verify_bytes_per_second: 32 << 20,
             shutdown_timeout: Duration::from_secs(30),
         }
@@ -53,6 +56,8 @@ pub struct Limits {
     pub batch: usize,
     /// Searches that wait for a thread; more are refused with 503.
     pub queue: usize,
+    /// Exports and backups that are under way at once; more are refused with 503.
+    pub copies: usize,
     /// Open connections; more wait in the kernel's backlog.
     pub connections: usize,
     /// Time for a client to send a request's head, from the connection or the answer before; so idle connections
@@ -71,6 +76,7 @@ impl Default for Limits {
             body_bytes: 16 << 20,
             batch: 1_000,
             queue: 1_024,
+            copies: 4,
             connections: 1_024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(20),

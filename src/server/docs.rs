@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{AppState, Problem, collections, health, search, write};
+use super::{AppState, Problem, collections, copies, health, search, write};
 use crate::collection::{SearchAnswer, SearchRequest};
 
 #[derive(OpenApi)]
@@ -17,7 +17,7 @@ use crate::collection::{SearchAnswer, SearchRequest};
     info(title = "Shortlist", description = "Candidates for recommenders: nearest items, filtered, ranked and diversified."),
     paths(
         search::one, search::batch, collections::list, collections::describe, collections::stats, collections::item,
-        write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, health::livez, health::readyz, health::metrics
+        write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, copies::export, copies::backup, health::livez, health::readyz, health::metrics
     ),
     components(schemas(SearchRequest, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
     tags(

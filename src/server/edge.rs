@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::routes::Pattern;
-use super::{AppState, Kind, Problem, Scope};
+use super::{AppState, Kind, Problem, Scope, health};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,7 +27,10 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     let method = request.method().clone();
     let pattern = Pattern::of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
 
-    let mut response = match authorise(&state, pattern, &method, request.headers()) {
+    let admitted =
+        authorise(&state, pattern, &method, request.headers()).and_then(|()| admit(&state, pattern));
+    let mut response = match admitted {
+        Ok(()) if pattern.takes_its_time() => next.run(request).await,
         Ok(()) => run(&state, request, next).await,
         Err(problem) => problem.into_response(),
     };
@@ -65,6 +68,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
             let id = uuid::Uuid::new_v4().to_string();
             HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
         }
+    }
+}
+
+/// While the server starts, only what tells about it is answered.
+fn admit(state: &AppState, pattern: Pattern) -> Result<(), Problem> {
+    match state.catalogue.starting() {
+        Some(progress) if pattern.needs_collections() => Err(health::starting(&progress)),
+        _ => Ok(()),
     }
 }
 

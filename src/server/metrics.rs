@@ -124,6 +124,8 @@ impl Metrics {
             ("repaired_links", figures.repaired_links as f64),
             ("checkpoint_seconds", figures.checkpoint_seconds),
             ("replay_seconds", figures.replay_seconds),
+            ("verify_seconds", figures.verify_seconds),
+            ("warm_seconds", figures.warm_seconds),
         ] {
             let label = Writing { collection: collection.to_owned(), figure };
             self.writing.get_or_create(&label).set(value);

@@ -41,12 +41,13 @@ pub enum Kind {
     Timeout,
     Behind,
     Damaged,
+    Starting,
     ShuttingDown,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 30] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -75,6 +76,7 @@ impl Kind {
         Kind::Timeout,
         Kind::Behind,
         Kind::Damaged,
+        Kind::Starting,
         Kind::ShuttingDown,
     ];
 
@@ -146,6 +148,7 @@ impl Kind {
             Kind::Damaged => {
                 ("/problems/damaged", S::SERVICE_UNAVAILABLE, "The collection's index file is damaged")
             }
+            Kind::Starting => ("/problems/starting", S::SERVICE_UNAVAILABLE, "The server is not ready yet"),
             Kind::ShuttingDown => {
                 ("/problems/shutting-down", S::SERVICE_UNAVAILABLE, "The server is stopping")
             }

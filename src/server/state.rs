@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::docs::Pages;
 use super::metrics::Metrics;
 use super::pool::{Pool, Reply};
@@ -17,6 +19,7 @@ pub struct AppState {
     pub(super) metrics: Metrics,
     pub(super) pages: Pages,
     pool: Pool,
+    copies: Arc<Semaphore>,
     stopping: AtomicBool,
 }
 
@@ -26,7 +29,8 @@ impl AppState {
         let pool = Pool::new(config.threads, config.limits.queue).map_err(ServerError::Threads)?;
         let pages = Pages::new();
         let stopping = AtomicBool::new(false);
-        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, pool, stopping }))
+        let copies = Arc::new(Semaphore::new(config.limits.copies.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, pool, copies, stopping }))
     }
 
     pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Problem> {
@@ -41,6 +45,15 @@ impl AppState {
                 None => unknown(format!("there is no collection {:?}", name.as_str())),
             },
         }
+    }
+
+    /// A place for one more export or backup.
+    pub(super) fn copy_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let limit = self.config.limits.copies;
+        Arc::clone(&self.copies).try_acquire_owned().map_err(|_| {
+            let detail = format!("{limit} exports and backups are under way (setting `limits.copies`)");
+            Problem::new(Kind::Overloaded, detail).limit(limit)
+        })
     }
 
     pub(super) async fn run<T: Send + 'static>(

@@ -42,7 +42,15 @@ pub(super) fn upsert(state: Arc<AppState>, collection: Arc<Collection>, content:
 /// A line, and what is wrong about it.
 type Refused = Box<(u64, Problem)>;
 
-struct Lines(mpsc::Receiver<Bytes>);
+/// A body that comes through a channel.
+pub(super) struct Lines(mpsc::Receiver<Bytes>);
+
+impl Lines {
+    /// What the receiver gives, until there is no sender.
+    pub fn new(receiver: mpsc::Receiver<Bytes>) -> Lines {
+        Lines(receiver)
+    }
+}
 
 impl http_body::Body for Lines {
     type Data = Bytes;

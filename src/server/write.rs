@@ -168,7 +168,7 @@ fn collection_name(name: &str) -> Result<CollectionName, Problem> {
         .map_err(|error: CatalogueError| Problem::new(Kind::InvalidValue, error.to_string()).value(name))
 }
 
-fn refused(error: CatalogueError) -> Problem {
+pub(super) fn refused(error: CatalogueError) -> Problem {
     let kind = match &error {
         CatalogueError::OtherSchema { .. } => Kind::Conflict,
         CatalogueError::Build(_) => Kind::InvalidValue,

@@ -1,4 +1,4 @@
-//! The `shortlist` program: build, serve, query, bench, inspect, import, log and demo, one file a command.
+//! The `shortlist` program: build, serve, query, bench, inspect, import, export, backup, restore, log and demo, one file a command.
 
 mod commands;
 mod input;
@@ -45,6 +45,9 @@ enum Command {
     Bench(commands::bench::Args),
     Inspect(commands::inspect::Args),
     Import(commands::import::Args),
+    Export(commands::export::Args),
+    Backup(commands::backup::Args),
+    Restore(commands::restore::Args),
     Log(commands::log::Args),
     Demo(commands::demo::Args),
 }
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
+        Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => commands::log::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
 use common::{Shop, bin, jsonl, program, shortlist, vectors};
@@ -228,7 +228,18 @@ impl Server {
         }
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("address");
-        Server { child, address: address.to_owned() }
+        let server = Server { child, address: address.to_owned() };
+        while !server.is_ready() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        server
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut status = [0; 12];
+        asked.and_then(|()| stream.read_exact(&mut status)).is_ok() && &status == b"HTTP/1.1 200"
     }
 }
 

@@ -1,12 +1,15 @@
 //! The commands, one file each, and what several of them need.
 
+pub mod backup;
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod log;
 pub mod query;
+pub mod restore;
 pub mod serve;
 
 use std::path::{Path, PathBuf};

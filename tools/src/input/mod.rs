@@ -6,6 +6,7 @@
 
 mod csv;
 mod error;
+mod export;
 mod hdf5;
 mod items;
 mod jsonl;
@@ -22,6 +23,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::{InputError, Problem, SizeMismatch, grouped};
+pub use export::{ExportLine, ExportLines, ExportReader, export_header};
 pub use items::{Item, ItemOptions, ItemReader};
 pub use neighbors::{Neighbors, read_neighbors, write_neighbors};
 pub use vectors::{VectorOptions, VectorSource};
