@@ -39,6 +39,7 @@ pub use request::{
 };
 pub use search::{SearchLimits, search};
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
+pub(crate) use write::check_embedding;
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
     Written,

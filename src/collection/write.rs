@@ -20,6 +20,8 @@ const EXPIRED_AT_A_TIME: usize = 10_000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpsertRequest {
+    /// The tower that made the vectors: unless it is the collection's, nothing is put.
+    pub embedding: Option<String>,
     /// The items; a batch is applied whole or not at all.
     pub items: Vec<UpsertItem>,
 }
@@ -131,6 +133,14 @@ pub enum WriteError {
         /// The id.
         id: String,
     },
+    /// The vectors come from another tower than the collection's.
+    #[error("the vectors come from {given:?}, the collection's from {}", expected.as_deref().map_or("an unnamed embedding".to_owned(), |name| format!("{name:?}")))]
+    Embedding {
+        /// What the request names.
+        given: String,
+        /// What the collection names.
+        expected: Option<String>,
+    },
     /// Too many writes wait.
     #[error("{waiting} writes wait, at most {limit} may: send it again later")]
     Busy {
@@ -168,6 +178,7 @@ impl WriteError {
     pub fn pointer(&self) -> &str {
         match self {
             WriteError::Invalid { pointer, .. } | WriteError::UnknownItem { pointer, .. } => pointer,
+            WriteError::Embedding { .. } => "/embedding",
             _ => "",
         }
     }
@@ -233,6 +244,9 @@ impl WriteBatch {
 
     /// Checks items to put.
     pub fn upsert(index: &Index, request: UpsertRequest) -> Result<WriteBatch, WriteError> {
+        if let Some(given) = &request.embedding {
+            check_embedding(index, given)?;
+        }
         let mut bytes = 0;
         let mut operations = Vec::with_capacity(request.items.len());
         for (at, item) in request.items.into_iter().enumerate() {
@@ -441,6 +455,14 @@ fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, W
         }
     };
     Ok(Operation::Upsert { id, row, cells, version, expires_at })
+}
+
+/// Refuses vectors of another tower than the collection's.
+pub(crate) fn check_embedding(index: &Index, given: &str) -> Result<(), WriteError> {
+    match &index.schema().embedding {
+        Some(expected) if expected == given => Ok(()),
+        expected => Err(WriteError::Embedding { given: given.to_owned(), expected: expected.clone() }),
+    }
 }
 
 fn check_id(id: &str, pointer: &str) -> Result<(), WriteError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -18,9 +18,18 @@ use super::search::path;
 use super::{AppState, Kind, Problem, body, stream};
 use crate::collection::{
     CatalogueError, CollectionName, DeleteRequest, PatchRequest, UpsertRequest, WriteBatch, WriteError,
-    Written,
+    Written, check_embedding,
 };
 use crate::index::{Index, Schema};
+
+/// What a stream of items says about all of them.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PutQuery {
+    /// Of NDJSON: the tower that made the vectors, as `embedding` in a JSON body.
+    embedding: Option<String>,
+}
 
 /// Makes a collection: the body is its schema. The same schema again is fine, another is a conflict.
 #[utoipa::path(put, path = "/v1/collections/{c}", tag = "writes", params(("c" = String, Path, description = "The collection")),
@@ -90,7 +99,7 @@ pub(super) async fn checkpoint(
 
 /// Puts items: each replaces whole what had its id. A JSON batch is applied whole or not at all; of `application/x-ndjson`,
 /// an item a line, chunks are committed as they come, each answered by a line `{"through_line", "seq"}`.
-#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection")),
+#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection"), PutQuery),
     request_body = UpsertRequest, responses(
     (status = 200, description = "On disk, and found by searches", body = Written),
     (status = "4XX", description = "The batch is wrong, or too many wait", body = Problem, content_type = "application/problem+json"),
@@ -102,6 +111,11 @@ pub(super) async fn upsert(
 ) -> Result<Response, Problem> {
     if stream::is_ndjson(request.headers()) {
         let collection = state.collection(&path(name)?)?;
+        let query = Query::<PutQuery>::try_from_uri(request.uri());
+        let Query(query) = query.map_err(|error| Problem::new(Kind::InvalidValue, error.body_text()))?;
+        if let Some(embedding) = &query.embedding {
+            check_embedding(&collection.index(), embedding)?;
+        }
         return Ok(stream::upsert(state, collection, request.into_body()));
     }
     write(&state, name, request, WriteBatch::upsert).await.map(IntoResponse::into_response)
@@ -182,6 +196,7 @@ impl From<WriteError> for Problem {
         let kind = match &error {
             WriteError::Invalid { .. } => Kind::InvalidValue,
             WriteError::UnknownItem { .. } => Kind::UnknownItem,
+            WriteError::Embedding { .. } => Kind::EmbeddingMismatch,
             WriteError::Busy { .. } => Kind::Busy,
             WriteError::NoSpace { .. } => Kind::NoSpace,
             WriteError::Unknown { .. } => Kind::UnknownOutcome,
@@ -190,6 +205,9 @@ impl From<WriteError> for Problem {
         let problem = Problem::new(kind, error.to_string()).at(error.pointer());
         match error {
             WriteError::UnknownItem { id, .. } => problem.value(id),
+            WriteError::Embedding { given, expected } => {
+                problem.value(given).limit(serde_json::json!(expected))
+            }
             WriteError::Busy { waiting, limit } => problem.value(waiting).limit(limit),
             _ => problem,
         }
