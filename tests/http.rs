@@ -165,6 +165,28 @@ async fn vectors_of_another_embedding_are_not_put() {
 }
 
 #[tokio::test]
+async fn a_repeated_idempotency_key_is_answered_as_the_first_time() {
+    let house = House::new(ServerConfig::default());
+    make_named(&house).await;
+    let send = async |key: &str, kind: &str, id: &str| {
+        let body = json!({"items": [{"id": id, "vector": [1, 0, 0, 0]}]}).to_string();
+        let request = Request::post("/v1/collections/named/items").header("idempotency-key", key);
+        let response =
+            house.send(request.header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()).await;
+        let replayed = response.headers().get("idempotency-replayed").cloned();
+        let (status, answer) = read(response).await;
+        (status.as_u16(), answer, replayed.map(|value| value.to_str().unwrap().to_owned()))
+    };
+    let (status, first, replayed) = send("k", "application/json", "a").await;
+    assert_eq!((status, replayed), (200, None), "{first}");
+    assert_eq!(send("k", "application/json", "a").await, (200, first, Some("true".to_owned())));
+    let (status, problem, _) = send("k", "application/json", "b").await;
+    assert_eq!((status, problem["type"].as_str()), (422, Some("/problems/key-reused")));
+    assert_eq!(send("", "application/json", "b").await.0, 400);
+    assert_eq!(send("k", "application/x-ndjson", "b").await.0, 400);
+}
+
+#[tokio::test]
 async fn every_exclusion_is_kept_few_or_many() {
     let house = House::new(ServerConfig::default());
     let vector = shop::vector(3);

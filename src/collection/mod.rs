@@ -18,6 +18,7 @@ mod commit;
 mod error;
 mod keep;
 mod name;
+mod once;
 mod publish;
 mod query;
 mod record;
@@ -33,6 +34,7 @@ pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
 pub use name::CollectionName;
+pub use once::OnceKey;
 pub use publish::{Manifest, publish};
 pub use request::{
     Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
+use super::once::OnceKey;
 use super::query::Forms;
 use crate::attributes::{Cell, Filter, FilterContext, ItemFacts, parse_time};
 use crate::index::{Change, Index, Put, View};
@@ -93,7 +94,7 @@ pub struct DeleteRequest {
 }
 
 /// What a write did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Written {
     /// Items put.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +113,9 @@ pub struct Written {
     pub deleted: Option<usize>,
     /// A search that answers with this sequence number or a later one has seen it.
     pub seq: u64,
+    /// Whether this is the answer to an earlier request of the same idempotency key.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 /// A write was refused, or nobody knows what became of it.
@@ -141,6 +145,9 @@ pub enum WriteError {
         /// What the collection names.
         expected: Option<String>,
     },
+    /// The idempotency key belongs to an earlier, other request.
+    #[error("this idempotency key was used for another request: a new request needs a new key")]
+    KeyReused,
     /// Too many writes wait.
     #[error("{waiting} writes wait, at most {limit} may: send it again later")]
     Busy {
@@ -189,6 +196,8 @@ impl WriteError {
 pub struct WriteBatch {
     operations: Vec<Operation>,
     written: Written,
+    /// Under which it can be sent again.
+    pub(super) key: Option<OnceKey>,
     /// Bytes of ids and attributes, at most.
     pub(super) bytes: usize,
 }
@@ -242,6 +251,11 @@ impl WriteBatch {
         self.operations.iter().any(needs)
     }
 
+    /// The same write under a key: sent again, it is not made again.
+    pub fn once(self, key: OnceKey) -> WriteBatch {
+        WriteBatch { key: Some(key), ..self }
+    }
+
     /// Checks items to put.
     pub fn upsert(index: &Index, request: UpsertRequest) -> Result<WriteBatch, WriteError> {
         if let Some(given) = &request.embedding {
@@ -255,7 +269,7 @@ impl WriteBatch {
             operations.push(upsert(index, item, &pointer)?);
         }
         let written = Written { upserted: Some(0), ignored: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks attributes to change.
@@ -276,7 +290,7 @@ impl WriteBatch {
             operations.push(Operation::Patch { id, cells: cells.collect(), missing: request.missing });
         }
         let written = Written { patched: Some(0), skipped: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks what to delete.
@@ -298,12 +312,17 @@ impl WriteBatch {
             _ => return Err(WriteError::invalid("", "exactly one of `ids` and `filter` is needed")),
         };
         let written = Written { deleted: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes: 0 })
+        Ok(WriteBatch { operations, written, key: None, bytes: 0 })
     }
 
     /// The keeper's own: what has expired is deleted, so that it takes no place in searches.
     pub(super) fn expire() -> WriteBatch {
-        WriteBatch { operations: vec![Operation::DeleteExpired], written: Written::default(), bytes: 0 }
+        WriteBatch {
+            operations: vec![Operation::DeleteExpired],
+            written: Written::default(),
+            key: None,
+            bytes: 0,
+        }
     }
 
     /// What comes of it, after everything that `view` and `overlay` have; and what the overlay shall take in once it is in

@@ -439,6 +439,7 @@ impl IndexBuilder {
             items: &self.items,
             columns: columns.as_ref(),
             tombstones: &[],
+            notes: &[],
             graph,
         }
         .write(out)

@@ -12,6 +12,7 @@
 //! | `query` | checks a query vector, compares it exactly |
 //! | `search` | plan, nominate by code, compare exactly, expand to items |
 //! | `live` | changes: upsert, patch and delete, and the sweep behind them |
+//! | `notes` | what the log says beside the items |
 //! | `checkpoint` | the state at one sequence number as a new file |
 
 mod build;
@@ -20,6 +21,7 @@ mod items;
 mod live;
 #[cfg(test)]
 mod live_tests;
+mod notes;
 mod open;
 mod query;
 mod row;
@@ -41,6 +43,7 @@ use crate::vector::{Codes, Kernel, Rows};
 
 pub use checkpoint::Checkpoint;
 pub use live::{ApplyError, Batch, Change, Put};
+pub use notes::{Note, Noted};
 pub use view::View;
 
 pub use build::{BuildError, BuildOptions, BuildReport, IndexBuilder, Norms, Phase};

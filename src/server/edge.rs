@@ -28,7 +28,7 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     let pattern = Pattern::of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
 
     let mut response = match authorise(&state, pattern, &method, request.headers()) {
-        Ok(()) => run(&state, request, next).await,
+        Ok(()) => run(&state, pattern, request, next).await,
         Err(problem) => problem.into_response(),
     };
 
@@ -44,7 +44,10 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     response
 }
 
-async fn run(state: &AppState, request: Request, next: Next) -> Response {
+async fn run(state: &AppState, pattern: Pattern, request: Request, next: Next) -> Response {
+    if pattern.takes_its_time() {
+        return next.run(request).await;
+    }
     let limit = state.config.limits.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -49,6 +49,11 @@ impl Pattern {
         self.0
     }
 
+    /// Whether its work goes by the size of the collection: no timeout of requests fits.
+    pub fn takes_its_time(self) -> bool {
+        self.0 == "/v1/collections/{c}/checkpoint"
+    }
+
     /// What a key must allow; `None` needs no key. A path that matches nothing needs one too.
     pub fn scope(self, method: &Method) -> Option<Scope> {
         match self.0 {
