@@ -326,8 +326,8 @@ impl Catalogue {
         let directory = self.dir.join(name.as_str());
         if let Some(current) = current {
             // While this is held no checkpoint replaces the manifest.
-            let known = current.inner.manifest();
-            if Manifest::read(&directory)?.as_ref() == Some(&*known) {
+            let _publishing = current.inner.publishing();
+            if Manifest::read(&directory)?.as_ref() == Some(&current.manifest()) {
                 return Ok(Some(Arc::clone(current)));
             }
         }

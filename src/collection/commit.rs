@@ -7,7 +7,7 @@
 //! After a failed write or sync the log takes nothing more on that file: the writes of that group are answered with
 //! "outcome unknown". When the disk was full, the tail is given up and a new segment begun as soon as there is room.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::now_millis;
+use super::once::{ANSWERS, since};
 use super::record::encode;
 use super::served::{Inner, Records};
 use super::write::{Overlay, WriteBatch, WriteError, Written};
+use crate::index::Change;
 use crate::log::{Log, LogError, Position};
 
 /// Writes that are synced together, at most.
@@ -127,6 +129,8 @@ struct Staged {
     positions: Vec<Position>,
     replies: Vec<(Written, Reply)>,
     overlay: Overlay,
+    /// Idempotency keys whose answers are not to be looked up yet.
+    keys: HashSet<String>,
     /// Bytes of ids and attributes.
     bytes: usize,
 }
@@ -155,7 +159,8 @@ impl Inner {
         }
         let mut staged = Staged::default();
         for (batch, reply) in group {
-            if batch.needs_the_state() && !staged.replies.is_empty() {
+            let again = batch.key.as_ref().is_some_and(|once| staged.keys.contains(&once.key));
+            if again || (batch.needs_the_state() && !staged.replies.is_empty()) {
                 self.finish(commit, std::mem::take(&mut staged));
             }
             self.stage(commit, &mut staged, batch, reply);
@@ -215,7 +220,11 @@ impl Inner {
         if let Some(reason) = &commit.broken {
             return reply(Err(WriteError::Closed { reason: reason.clone() }));
         }
-        let index = self.index();
+        let (index, now) = (self.index(), now_millis());
+        let key = batch.key.clone();
+        if let Some(answer) = key.as_ref().and_then(|key| key.answered(&index, &self.settings, now)) {
+            return reply(answer);
+        }
         let items = staged.records.changes + batch.items();
         staged.bytes += batch.bytes;
         if !index.has_room(items + 1, staged.bytes) {
@@ -223,13 +232,15 @@ impl Inner {
             let reason = "the index is at its capacity; room is being made".to_owned();
             return reply(Err(WriteError::NoSpace { reason }));
         }
-        let now = now_millis();
         let view = index.view(now);
-        let (changes, mut written, touched) = match batch.resolve(&view, &staged.overlay, now) {
+        let (mut changes, mut written, touched) = match batch.resolve(&view, &staged.overlay, now) {
             Ok(resolved) => resolved,
             Err(error) => return reply(Err(error)),
         };
         drop(view);
+        if let Some(key) = &key {
+            changes.push(Change::Note(key.note(&written, now)));
+        }
         if changes.is_empty() {
             written.seq = staged.positions.last().map_or(index.seq(), |position| position.seq);
             return staged.replies.push((written, reply));
@@ -239,6 +250,7 @@ impl Inner {
             Ok(position) => {
                 written.seq = position.seq;
                 staged.overlay.extend(touched);
+                staged.keys.extend(key.map(|once| once.key));
                 staged.records.add(position.seq, changes);
                 staged.positions.push(position);
                 staged.replies.push((written, reply));
@@ -256,7 +268,7 @@ impl Inner {
 
     /// Syncs, applies and answers.
     fn finish(&self, commit: &mut Commit, staged: Staged) {
-        let Staged { records, positions, replies, .. } = staged;
+        let Staged { records, positions, replies, keys, .. } = staged;
         if let Some(reason) = &commit.broken {
             let error = WriteError::Closed { reason: reason.clone() };
             return replies.into_iter().for_each(|(_, reply)| reply(Err(error.clone())));
@@ -279,6 +291,10 @@ impl Inner {
             let error = WriteError::Unknown { reason: reason.clone() };
             commit.broken = Some(reason);
             return replies.into_iter().for_each(|(_, reply)| reply(Err(error.clone())));
+        }
+        if !keys.is_empty() {
+            let before = since(&self.settings, now_millis());
+            self.index().forget_notes(ANSWERS, before, self.settings.idempotency_keys);
         }
         if !positions.is_empty() {
             commit.uncovered_since.get_or_insert_with(Instant::now);

@@ -80,6 +80,12 @@ impl Keeper {
         self.change(|wishes| wishes.ended = true);
     }
 
+    /// Sleeps, but not when the thread shall end.
+    fn sleep(&self, time: Duration) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.ready.wait_timeout_while(state, time, |wishes| !wishes.stopped);
+    }
+
     fn has_ended(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ended
     }
@@ -228,6 +234,7 @@ impl Inner {
         }
         self.check_sound(&index)?;
         self.sweep(&index, 1);
+        self.rotate_log();
         let name = format!("index-{}.slx", Uuid::new_v4());
         let path = self.directory.join(&name);
         let seq = self.write_checkpoint(&index, &path)?;
@@ -237,6 +244,7 @@ impl Inner {
                 commit.uncovered_since = None;
             }
             self.discard_covered(&mut commit.log);
+            self.note_log(&commit.log);
         }
         self.store_recent_queries();
         self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
@@ -249,6 +257,16 @@ impl Inner {
             })?;
         }
         Ok(())
+    }
+
+    /// Ends the log's segment, so that the checkpoint covers it whole and it can go: else a log whose last segment alone is
+    /// over `log_max_bytes` would take no write ever again.
+    fn rotate_log(&self) {
+        if let Some(commit) = &mut *self.commit()
+            && let Err(error) = commit.log.rotate()
+        {
+            tracing::warn!(collection = %self.name, "the log's segment could not be ended: {error}");
+        }
     }
 
     /// A checkpoint of what is known to be wrong would look sound.
@@ -270,7 +288,7 @@ impl Inner {
         let covered = index.file().header().facts.covers_hash;
         let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
         write_atomically(path, |out| {
-            let paced = Paced::new(out, self.settings.checkpoint_pace);
+            let paced = Paced::new(out, self.settings.checkpoint_pace, &self.keeper);
             checkpoint.write(paced, hash, now_millis())
         })
         .map_err(failed)?;
@@ -281,17 +299,18 @@ impl Inner {
     }
 
     fn publish_checkpoint(&self, file: String, covers: u64) -> Result<(), CatalogueError> {
-        let _publishing = publisher_lock(&self.directory)?;
-        let mut manifest = self.manifest();
-        if Manifest::read(&self.directory)?.as_ref() != Some(&*manifest) {
+        let _publisher = publisher_lock(&self.directory)?;
+        let _publishing = self.publishing();
+        let manifest = self.manifest().clone();
+        if Manifest::read(&self.directory)?.as_ref() != Some(&manifest) {
             let reason = "another index was published meanwhile, or the collection deleted".to_owned();
             return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
         }
         let published_at = format_time(now_millis());
-        let new = Manifest { file, published_at, covers, ..manifest.clone() };
+        let new = Manifest { file, published_at, covers, ..manifest };
         new.write(&self.directory)?;
-        *manifest = new;
-        remove_strays(&self.directory, &manifest.file)
+        *self.manifest() = new.clone();
+        remove_strays(&self.directory, &new.file)
     }
 
     /// Opens the newest file and lets it answer, as soon as it has what was written since.
@@ -348,11 +367,12 @@ struct Paced<'a> {
     bytes: u64,
     unflushed: u64,
     pace: u64,
+    keeper: &'a Keeper,
 }
 
 impl<'a> Paced<'a> {
-    fn new(out: &'a mut BufWriter<File>, pace: u64) -> Self {
-        Paced { out, since: Instant::now(), bytes: 0, unflushed: 0, pace }
+    fn new(out: &'a mut BufWriter<File>, pace: u64, keeper: &'a Keeper) -> Self {
+        Paced { out, since: Instant::now(), bytes: 0, unflushed: 0, pace, keeper }
     }
 }
 
@@ -368,7 +388,7 @@ impl Write for Paced<'_> {
             self.out.get_ref().sync_data()?;
             if self.pace > 0 {
                 let due = Duration::from_secs_f64(self.bytes as f64 / self.pace as f64);
-                std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+                self.keeper.sleep(due.saturating_sub(self.since.elapsed()));
             }
         }
         Ok(written)

@@ -23,6 +23,7 @@ mod error;
 mod export;
 mod keep;
 mod name;
+mod once;
 mod priority;
 mod publish;
 mod query;
@@ -44,6 +45,7 @@ pub use error::SearchError;
 pub(crate) use error::nearest;
 pub use export::{Export, ExportDeleted, ExportEnd, ExportHeader, ExportItem};
 pub use name::CollectionName;
+pub use once::OnceKey;
 pub use publish::{Manifest, publish};
 pub use request::{
     Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,
@@ -51,6 +53,7 @@ pub use request::{
 pub use search::{SearchLimits, search};
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
 pub use startup::{StartPhase, StartProgress};
+pub(crate) use write::check_embedding;
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,
     Written,

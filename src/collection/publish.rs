@@ -18,7 +18,7 @@ use super::{CatalogueError, CollectionName, now_millis};
 use crate::arena::Mode;
 use crate::attributes::format_time;
 use crate::index::Index;
-use crate::log::{Disk, first_record};
+use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
@@ -90,7 +90,8 @@ pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<M
     install(dir, name, index_file, Uuid::from_bytes(facts.collection), facts.covers)
 }
 
-/// Refuses a file from before the log begins: the records between them are in the current file alone.
+/// Refuses a file from before the log begins: the records between them are in the current file alone. And one from after it
+/// ends: the next write would get a sequence number that the file has already.
 fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
@@ -98,6 +99,11 @@ fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
     let log = directory.join("log");
     let failed = |source| CatalogueError::Log { directory: log.clone(), source };
     let first = first_record(&Disk::new(&log)).map_err(failed)?;
+    if let Some(last) = last_record(&Disk::new(&log)).map_err(failed)?.filter(|last| covers > *last) {
+        let reason =
+            format!("the log ends with record {last}, the file says that it covers it up to {covers}");
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
+    }
     match first {
         Some(first) if covers + 1 < first => {
             let reason = format!(

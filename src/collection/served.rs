@@ -59,6 +59,10 @@ pub struct WriteSettings {
     pub reopen_share: f64,
     /// Bytes of a log's segment.
     pub segment_bytes: u64,
+    /// How long a write's answer is remembered under its idempotency key.
+    pub idempotency_window: std::time::Duration,
+    /// Answers that are remembered, at most: the oldest go first.
+    pub idempotency_keys: usize,
 }
 
 impl Default for WriteSettings {
@@ -74,6 +78,8 @@ impl Default for WriteSettings {
             memory_limit: 0,
             reopen_share: 0.25,
             segment_bytes: 64 << 20,
+            idempotency_window: std::time::Duration::from_secs(24 * 3600),
+            idempotency_keys: 100_000,
         }
     }
 }
@@ -148,6 +154,8 @@ pub(super) struct Inner {
     pub mode: Mode,
     pub settings: WriteSettings,
     pub manifest: Mutex<Manifest>,
+    /// Held while the manifest's file and what is known of it may differ. Never waited for by who only reads.
+    pub publishing: Mutex<()>,
     open: ArcSwap<OpenIndex>,
     /// The log and what goes with it, once something was written.
     pub commit: Mutex<Option<Commit>>,
@@ -195,6 +203,7 @@ impl Collection {
             mode,
             settings: settings.clone(),
             manifest: Mutex::new(manifest),
+            publishing: Mutex::new(()),
             open: ArcSwap::from_pointee(OpenIndex { index, verification: Verification::default() }),
             commit: Mutex::new(None),
             queue: Queue::new(settings.queue),
@@ -354,6 +363,10 @@ impl Inner {
 
     pub fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn commit(&self) -> MutexGuard<'_, Option<Commit>> {

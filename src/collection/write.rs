@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
+use super::once::OnceKey;
 use super::query::Forms;
 use crate::attributes::{Cell, Filter, FilterContext, ItemFacts, parse_time};
 use crate::index::{Change, Index, Put, View};
@@ -20,6 +21,8 @@ const EXPIRED_AT_A_TIME: usize = 10_000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpsertRequest {
+    /// The tower that made the vectors: unless it is the collection's, nothing is put.
+    pub embedding: Option<String>,
     /// The items; a batch is applied whole or not at all.
     pub items: Vec<UpsertItem>,
 }
@@ -94,7 +97,7 @@ pub struct DeleteRequest {
 }
 
 /// What a write did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Written {
     /// Items put.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +116,9 @@ pub struct Written {
     pub deleted: Option<usize>,
     /// A search that answers with this sequence number or a later one has seen it.
     pub seq: u64,
+    /// Whether this is the answer to an earlier request of the same idempotency key.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 /// A write was refused, or nobody knows what became of it.
@@ -134,6 +140,17 @@ pub enum WriteError {
         /// The id.
         id: String,
     },
+    /// The vectors come from another tower than the collection's.
+    #[error("the vectors come from {given:?}, the collection's from {}", expected.as_deref().map_or("an unnamed embedding".to_owned(), |name| format!("{name:?}")))]
+    Embedding {
+        /// What the request names.
+        given: String,
+        /// What the collection names.
+        expected: Option<String>,
+    },
+    /// The idempotency key belongs to an earlier, other request.
+    #[error("this idempotency key was used for another request: a new request needs a new key")]
+    KeyReused,
     /// Too many writes wait.
     #[error("{waiting} writes wait, at most {limit} may: send it again later")]
     Busy {
@@ -171,6 +188,7 @@ impl WriteError {
     pub fn pointer(&self) -> &str {
         match self {
             WriteError::Invalid { pointer, .. } | WriteError::UnknownItem { pointer, .. } => pointer,
+            WriteError::Embedding { .. } => "/embedding",
             _ => "",
         }
     }
@@ -181,6 +199,8 @@ impl WriteError {
 pub struct WriteBatch {
     operations: Vec<Operation>,
     written: Written,
+    /// Under which it can be sent again.
+    pub(super) key: Option<OnceKey>,
     /// Bytes of ids and attributes, at most.
     pub(super) bytes: usize,
 }
@@ -236,8 +256,16 @@ impl WriteBatch {
         self.operations.iter().any(needs)
     }
 
+    /// The same write under a key: sent again, it is not made again.
+    pub fn once(self, key: OnceKey) -> WriteBatch {
+        WriteBatch { key: Some(key), ..self }
+    }
+
     /// Checks items to put.
     pub fn upsert(index: &Index, request: UpsertRequest) -> Result<WriteBatch, WriteError> {
+        if let Some(given) = &request.embedding {
+            check_embedding(index, given)?;
+        }
         let mut bytes = 0;
         let mut operations = Vec::with_capacity(request.items.len());
         for (at, item) in request.items.into_iter().enumerate() {
@@ -246,7 +274,7 @@ impl WriteBatch {
             operations.push(upsert(index, item, &pointer)?);
         }
         let written = Written { upserted: Some(0), ignored: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks attributes to change.
@@ -267,7 +295,7 @@ impl WriteBatch {
             operations.push(Operation::Patch { id, cells: cells.collect(), missing: request.missing });
         }
         let written = Written { patched: Some(0), skipped: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks what to delete.
@@ -289,12 +317,17 @@ impl WriteBatch {
             _ => return Err(WriteError::invalid("", "exactly one of `ids` and `filter` is needed")),
         };
         let written = Written { deleted: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes: 0 })
+        Ok(WriteBatch { operations, written, key: None, bytes: 0 })
     }
 
     /// The keeper's own: what has expired is deleted, so that it takes no place in searches.
     pub(super) fn expire() -> WriteBatch {
-        WriteBatch { operations: vec![Operation::DeleteExpired], written: Written::default(), bytes: 0 }
+        WriteBatch {
+            operations: vec![Operation::DeleteExpired],
+            written: Written::default(),
+            key: None,
+            bytes: 0,
+        }
     }
 
     /// What comes of it, after everything that `view` and `overlay` have; and what the overlay shall take in once it is in
@@ -446,6 +479,14 @@ fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, W
     let expires_at = time(&item.expires_at, "expires_at")?.map_or(0, |time| time.max(1));
     let inserted_at = time(&item.inserted_at, "inserted_at")?;
     Ok(Operation::Upsert { id, row, cells, version, expires_at, inserted_at })
+}
+
+/// Refuses vectors of another tower than the collection's.
+pub(crate) fn check_embedding(index: &Index, given: &str) -> Result<(), WriteError> {
+    match &index.schema().embedding {
+        Some(expected) if expected == given => Ok(()),
+        expected => Err(WriteError::Embedding { given: given.to_owned(), expected: expected.clone() }),
+    }
 }
 
 fn check_id(id: &str, pointer: &str) -> Result<(), WriteError> {

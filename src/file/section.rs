@@ -89,6 +89,8 @@ kinds! {
     DictionarySlots = 44, "dictionary-slots";
     /// Versions of deleted items, JSON.
     Tombstones = 50, "tombstones";
+    /// Notes of the log beside the items, JSON.
+    Notes = 51, "notes";
     /// crc32c of each block before this section.
     Checksums = 90, "checksums";
 }
@@ -167,7 +169,8 @@ impl RawEntry {
         offset: u64,
         length: u64,
     ) -> RawEntry {
-        let optional = matches!(kind, Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones);
+        let optional =
+            matches!(kind, Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones | Kind::Notes);
         RawEntry::named(kind.code(), kind.name(), !optional, instance).placed(element, stride, offset, length)
     }
 

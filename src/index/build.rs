@@ -477,6 +477,7 @@ impl IndexBuilder {
             items: &self.items,
             columns: columns.as_ref(),
             tombstones: &tombstones,
+            notes: &[],
             graph,
         }
         .write(out)

@@ -44,7 +44,7 @@ pub struct Capture {
 impl Index {
     /// The newest state. Waits for the batch that is being applied.
     pub fn capture(&self) -> Capture {
-        self.between_batches(|tombstones| {
+        self.between_batches(|tombstones, _| {
             let view = self.view(i64::MIN);
             let tombstone =
                 |(id, &(version, at)): (&String, &(u64, i64))| Tombstone { id: id.clone(), version, at };

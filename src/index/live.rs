@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Index;
 use super::items::{Facts, Families};
+use super::notes::{Note, Noted, Notes};
 use super::open::IndexError;
 use super::query::unit;
 use super::row::RowBuffers;
@@ -54,6 +55,8 @@ pub enum Change {
         /// When it was deleted, milliseconds since the epoch.
         at: i64,
     },
+    /// Something beside the items.
+    Note(Note),
 }
 
 /// An item as it is from now on.
@@ -104,6 +107,7 @@ pub(super) struct Writer {
     gone: HashSet<u32>,
     /// Versions of deleted items, and when they were deleted.
     tombstones: Tombstones,
+    notes: Notes,
     work: Vec<Work>,
     rows: RowBuffers,
 }
@@ -112,10 +116,11 @@ pub(super) struct Writer {
 pub(super) type Tombstones = HashMap<String, (u64, i64)>;
 
 impl Writer {
-    pub fn new(vectors: Option<SlotTable>, tombstones: Tombstones) -> Writer {
+    pub fn new(vectors: Option<SlotTable>, tombstones: Tombstones, notes: Notes) -> Writer {
         Writer {
             vectors,
             tombstones,
+            notes,
             families: Families::default(),
             unhung: 0,
             gone: HashSet::new(),
@@ -168,6 +173,7 @@ impl Index {
                             writer.tombstones.insert(id.clone(), (*version, *at));
                         }
                     }
+                    Change::Note(note) => writer.notes.apply(seq, note),
                 }
             }
             self.published.store(seq, SeqCst);
@@ -397,13 +403,24 @@ impl Index {
     }
 
     /// Runs `begin` between two batches: nothing is applied meanwhile.
-    pub(super) fn between_batches<T>(&self, begin: impl FnOnce(&Tombstones) -> T) -> T {
-        begin(&self.writer().tombstones)
+    pub(super) fn between_batches<T>(&self, begin: impl FnOnce(&Tombstones, &Notes) -> T) -> T {
+        let writer = self.writer();
+        begin(&writer.tombstones, &writer.notes)
     }
 
     /// The version that an item had when it was deleted, if it had one.
     pub fn tombstone(&self, id: &str) -> Option<u64> {
         self.writer().tombstones.get(id).map(|&(version, _)| version)
+    }
+
+    /// A note that stands.
+    pub fn note(&self, shelf: u8, key: &str) -> Option<Noted> {
+        self.writer().notes.get(shelf, key).cloned()
+    }
+
+    /// Drops the oldest notes of a shelf: those from before a time, and more than so many.
+    pub fn forget_notes(&self, shelf: u8, before: i64, most: usize) {
+        self.writer().notes.forget(shelf, before, most);
     }
 
     /// An index without nodes learns its codes from the first vectors: opened anew from the same file, it replaces this one.
@@ -414,7 +431,7 @@ impl Index {
         }
         let rows = changes.iter().filter_map(|change| match change {
             Change::Put(put) => put.vector.as_deref(),
-            Change::Delete { .. } => None,
+            Change::Delete { .. } | Change::Note(_) => None,
         });
         let (mut sample, mut numbers, mut bound) = (Vec::new(), Vec::new(), 0.0f32);
         for row in rows {
@@ -426,7 +443,15 @@ impl Index {
             return Ok(None);
         }
         let codec = self.first_codec(&sample, bound);
-        Index::open_empty(path, self.mode, self.room, codec).map(Some)
+        let begun = Index::open_empty(path, self.mode, self.room, codec)?;
+        {
+            // The file may be older than the records without vectors that were applied here.
+            let (from, mut to) = (self.writer(), begun.writer());
+            to.tombstones.clone_from(&from.tombstones);
+            to.notes.clone_from(&from.notes);
+        }
+        begun.published.store(self.seq(), SeqCst);
+        Ok(Some(begun))
     }
 
     /// A codec for vectors of which only the first are known.

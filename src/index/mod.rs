@@ -12,6 +12,7 @@
 //! | `query` | checks a query vector, compares it exactly |
 //! | `search` | plan, nominate by code, compare exactly, expand to items |
 //! | `live` | changes: upsert, patch and delete, and the sweep behind them |
+//! | `notes` | what the log says beside the items |
 //! | `checkpoint` | the state at one sequence number as a new file |
 //! | `recent` | the vectors of the last queries, for warming |
 //! | `capture` | the items of one sequence number, for copies |
@@ -23,6 +24,7 @@ mod items;
 mod live;
 #[cfg(test)]
 mod live_tests;
+mod notes;
 mod open;
 mod query;
 mod recent;
@@ -46,6 +48,7 @@ use crate::vector::{Codes, Kernel, Rows};
 pub use capture::{Capture, ItemRecord, Tombstone};
 pub use checkpoint::Checkpoint;
 pub use live::{ApplyError, Batch, Change, Put};
+pub use notes::{Note, Noted};
 pub use view::View;
 
 pub use build::{BuildError, BuildOptions, BuildReport, IndexBuilder, Norms, Phase};

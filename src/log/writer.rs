@@ -203,6 +203,17 @@ impl Log {
         Ok(removed)
     }
 
+    /// Ends the segment being written, if it has records and all of them are durable, and begins the next: a later
+    /// discard can take it. Does nothing on a poisoned log; a failure poisons it.
+    pub fn rotate(&mut self) -> Result<(), LogError> {
+        if self.poison.is_some() || !self.tail.is_settled() || !self.tail.has_durable_records() {
+            return Ok(());
+        }
+        self.seal();
+        let begun = self.begin_segment();
+        self.poisoned_by(begun)
+    }
+
     /// The last record appended, or what the log begins after.
     pub fn last(&self) -> Position {
         self.last

@@ -67,6 +67,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time for a request in all.
     pub request_timeout: Duration,
+    /// Time that a search waits for its `min_seq`.
+    pub min_seq_wait: Duration,
 }
 
 impl Default for Limits {
@@ -81,6 +83,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(30),
+            min_seq_wait: Duration::from_secs(1),
         }
     }
 }

@@ -30,8 +30,7 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     let admitted =
         authorise(&state, pattern, &method, request.headers()).and_then(|()| admit(&state, pattern));
     let mut response = match admitted {
-        Ok(()) if pattern.takes_its_time() => next.run(request).await,
-        Ok(()) => run(&state, request, next).await,
+        Ok(()) => run(&state, pattern, request, next).await,
         Err(problem) => problem.into_response(),
     };
 
@@ -47,7 +46,10 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     response
 }
 
-async fn run(state: &AppState, request: Request, next: Next) -> Response {
+async fn run(state: &AppState, pattern: Pattern, request: Request, next: Next) -> Response {
+    if pattern.takes_its_time() {
+        return next.run(request).await;
+    }
     let limit = state.config.limits.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -33,6 +33,7 @@ pub enum Kind {
     Internal,
     NotSupported,
     Conflict,
+    KeyReused,
     Busy,
     NoSpace,
     UnknownOutcome,
@@ -47,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 30] = [
+    pub const ALL: [Kind; 31] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -68,6 +69,7 @@ impl Kind {
         Kind::Internal,
         Kind::NotSupported,
         Kind::Conflict,
+        Kind::KeyReused,
         Kind::Busy,
         Kind::NoSpace,
         Kind::UnknownOutcome,
@@ -130,6 +132,9 @@ impl Kind {
                 ("/problems/not-supported", S::NOT_IMPLEMENTED, "Not supported yet by this version")
             }
             Kind::Conflict => ("/problems/conflict", S::CONFLICT, "It is there already, and another"),
+            Kind::KeyReused => {
+                ("/problems/key-reused", S::UNPROCESSABLE_ENTITY, "The key belongs to another request")
+            }
             Kind::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "Too many writes are waiting"),
             Kind::NoSpace => {
                 ("/problems/no-space", S::INSUFFICIENT_STORAGE, "There is no room for the write")

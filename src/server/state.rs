@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -10,6 +11,10 @@ use super::metrics::Metrics;
 use super::pool::{Pool, Reply};
 use super::{Kind, Problem, ServerConfig, ServerError};
 use crate::collection::{Catalogue, Collection, CollectionName};
+
+/// Between two looks at how far an index is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -61,6 +66,22 @@ impl AppState {
         job: impl FnOnce(&Reply<T>) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         self.pool.run(job).await
+    }
+
+    /// Waits until a collection's index has reached a sequence number, at most `limits.min_seq_wait`: whoever comes back
+    /// looks whether it has. Holds no thread.
+    pub(super) async fn wait_for(&self, name: &str, seq: u64) -> Result<(), Problem> {
+        let until = Instant::now() + self.config.limits.min_seq_wait;
+        let mut pause = SHORTEST_PAUSE;
+        while self.collection(name)?.index().seq() < seq {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                break;
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        Ok(())
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -50,6 +50,9 @@ pub struct Args {
     /// The list column of a .parquet file that holds the vectors [default: the only one]
     #[arg(long, value_name = "COLUMN")]
     pub vector_column: Option<String>,
+    /// The tower that made the vectors: the server refuses them unless it is the collection's
+    #[arg(long, value_name = "NAME")]
+    pub embedding: Option<String>,
     /// Leave out the rows before this one, counted from 0
     #[arg(long, value_name = "ROW", default_value_t = 0)]
     pub from: u64,
@@ -254,8 +257,8 @@ fn pack(
             item["vector_f32"] = Value::from(STANDARD.encode(bytes));
             batch.push(item);
         }
-        let parcel =
-            Parcel { row: chunk.first_row, items: chunk.rows as u64, body: json!({ "items": batch }) };
+        let body = json!({ "items": batch, "embedding": args.embedding });
+        let parcel = Parcel { row: chunk.first_row, items: chunk.rows as u64, body };
         if !send(parcel) {
             return Ok(());
         }

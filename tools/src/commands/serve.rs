@@ -98,6 +98,12 @@ pub struct WriteArgs {
     /// Writes of a collection that may wait; more are refused (429)
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub write_queue: u32,
+    /// Remember a write's answer so long under its `Idempotency-Key`
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "24h")]
+    pub idempotency_window: Duration,
+    /// But at most so many answers of a collection
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub idempotency_keys: u32,
     /// Reopen a collection onto its newest checkpoint when this share of its slots is dead or came since: frees memory
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, value_parser = share)]
     pub reopen_share: f64,
@@ -116,6 +122,8 @@ impl WriteArgs {
             memory_limit: self.memory_limit,
             reopen_share: self.reopen_share,
             segment_bytes: self.segment_bytes,
+            idempotency_window: self.idempotency_window,
+            idempotency_keys: self.idempotency_keys as usize,
         }
     }
 }
