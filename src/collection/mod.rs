@@ -12,6 +12,8 @@
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
 //! whoever holds an `Arc<Collection>` keeps its index while others move on to the next.
 
+use std::sync;
+
 mod answer;
 mod catalogue;
 mod commit;
@@ -20,6 +22,7 @@ mod keep;
 mod name;
 mod publish;
 mod query;
+mod queue;
 mod record;
 mod request;
 mod search;

@@ -17,8 +17,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use super::commit::{Commit, Queue, Reply};
+use super::commit::{Commit, Reply};
 use super::keep::Keeper;
+use super::queue::Queue;
 use super::record::decode;
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
