@@ -25,11 +25,22 @@ impl Crowd {
 
     /// Lets all of them work until `end` has ended the server. What breaks before `ending` is set is a fault.
     pub fn live(&mut self, server: &mut Server, ending: &AtomicBool, end: impl FnOnce(&mut Server)) {
+        self.live_until_cut(server, ending, &AtomicBool::new(false), end);
+    }
+
+    /// The same; what is answered after `cut` is set counts as not answered.
+    pub fn live_until_cut(
+        &mut self,
+        server: &mut Server,
+        ending: &AtomicBool,
+        cut: &AtomicBool,
+        end: impl FnOnce(&mut Server),
+    ) {
         let address = server.address.clone();
         std::thread::scope(|scope| {
             for writer in &mut self.writers {
                 let client = Client::new(&address);
-                scope.spawn(move || writer.run(&client, ending));
+                scope.spawn(move || writer.run(&client, ending, cut));
             }
             for searcher in &mut self.searchers {
                 let client = Client::new(&address);

@@ -95,6 +95,8 @@ pub struct Writer {
     /// Batches that were sent when the server died, and had not happened.
     undone: BTreeSet<u64>,
     pub acknowledged: usize,
+    /// Answers that came after the power was cut.
+    pub late: usize,
     pub refused: usize,
     /// What should never happen.
     pub surprises: Vec<String>,
@@ -112,15 +114,16 @@ impl Writer {
             open: None,
             undone: BTreeSet::new(),
             acknowledged: 0,
+            late: 0,
             refused: 0,
             surprises: Vec::new(),
         }
     }
 
     /// Sends batches until the server is gone; before `ending` is set that is a surprise.
-    pub fn run(&mut self, client: &Client, ending: &AtomicBool) {
+    pub fn run(&mut self, client: &Client, ending: &AtomicBool, cut: &AtomicBool) {
         loop {
-            match self.step(client) {
+            match self.step_before(client, cut) {
                 Step::Acknowledged => {}
                 Step::Refused(429 | 507) => std::thread::sleep(Duration::from_millis(5)),
                 Step::Refused(_) | Step::Open if ending.load(SeqCst) => return,
@@ -134,8 +137,18 @@ impl Writer {
 
     /// Sends one batch. After an open one there is no next before `settle`.
     pub fn step(&mut self, client: &Client) -> Step {
+        self.step_before(client, &AtomicBool::new(false))
+    }
+
+    /// The same; what is answered after `cut` was set is no promise: with the power really gone nobody would have heard it.
+    fn step_before(&mut self, client: &Client, cut: &AtomicBool) -> Step {
         let batch = self.batch();
         match batch.send(client) {
+            Ok((200, _)) if cut.load(SeqCst) => {
+                self.late += 1;
+                self.open = Some(batch);
+                Step::Open
+            }
             Ok((200, answer)) => {
                 self.acknowledge(&batch, &answer);
                 Step::Acknowledged
