@@ -9,7 +9,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -22,8 +21,6 @@ use super::write::{Overlay, WriteBatch, WriteError, Written};
 use crate::index::Change;
 use crate::log::{Log, LogError, Position};
 
-/// Writes that are synced together, at most.
-const GROUP: usize = 256;
 /// Positions of the last records that are remembered, for checkpoints.
 const REMEMBERED: usize = 65_536;
 /// How long after a full disk the log tries again.
@@ -53,81 +50,14 @@ impl Commit {
     }
 }
 
-/// Writes that wait for the committer.
-#[derive(Debug)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    ready: Condvar,
-    limit: usize,
-}
-
-#[derive(Default)]
-struct Waiting {
-    writes: VecDeque<(WriteBatch, Reply)>,
-    closed: bool,
-}
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("writes", &self.writes.len()).field("closed", &self.closed).finish()
-    }
-}
-
-impl Queue {
-    pub fn new(limit: usize) -> Queue {
-        Queue { waiting: Mutex::default(), ready: Condvar::new(), limit }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn push(&self, batch: WriteBatch, reply: Reply) {
-        let refused = {
-            let mut waiting = self.lock();
-            if waiting.closed {
-                WriteError::Closed { reason: "the server is stopping".to_owned() }
-            } else if waiting.writes.len() >= self.limit {
-                WriteError::Busy { waiting: waiting.writes.len(), limit: self.limit }
-            } else {
-                waiting.writes.push_back((batch, reply));
-                self.ready.notify_one();
-                return;
-            }
-        };
-        reply(Err(refused));
-    }
-
-    /// Writes that wait.
-    pub fn len(&self) -> usize {
-        self.lock().writes.len()
-    }
-
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.ready.notify_all();
-    }
-
-    /// The next group; None when the queue is closed and empty. Blocking.
-    fn take(&self) -> Option<Vec<(WriteBatch, Reply)>> {
-        let mut waiting = self.lock();
-        while waiting.writes.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            waiting = self.ready.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        let count = waiting.writes.len().min(GROUP);
-        Some(waiting.writes.drain(..count).collect())
-    }
-}
-
 /// Writes of a group that were appended and wait for the sync.
 #[derive(Default)]
 struct Staged {
     records: Records,
     positions: Vec<Position>,
     replies: Vec<(Written, Reply)>,
+    /// Writes that the log failed to take: what is known of them is only known after an attempt to give up the tail.
+    failed: Vec<Reply>,
     overlay: Overlay,
     /// Idempotency keys whose answers are not to be looked up yet.
     keys: HashSet<String>,
@@ -261,28 +191,35 @@ impl Inner {
             }
             Err(error) => {
                 tracing::error!(collection = %self.name, "the log failed: {error}");
-                reply(Err(unknown(&error)));
+                staged.failed.push(reply);
             }
         }
     }
 
     /// Syncs, applies and answers.
     fn finish(&self, commit: &mut Commit, staged: Staged) {
-        let Staged { records, positions, replies, keys, .. } = staged;
+        let Staged { records, positions, replies, failed, keys, .. } = staged;
         if let Some(reason) = &commit.broken {
             let error = WriteError::Closed { reason: reason.clone() };
-            return replies.into_iter().for_each(|(_, reply)| reply(Err(error.clone())));
+            let replies = replies.into_iter().map(|(_, reply)| reply).chain(failed);
+            return replies.for_each(|reply| reply(Err(error.clone())));
         }
-        if let Err(error) = if positions.is_empty() { Ok(()) } else { commit.log.sync() } {
+        let synced = match commit.log.poison() {
+            Some(poison) => Err(poison.clone()),
+            None if positions.is_empty() => Ok(()),
+            None => commit.log.sync(),
+        };
+        if let Err(error) = synced {
             tracing::error!(collection = %self.name, "the log failed: {error}");
             // When the tail could be given up, it is known that nothing of the group was written.
             let full = error.is_out_of_space();
             if full {
                 self.give_up_retained(commit);
             }
-            let given_up = full && commit.log.recover().is_ok();
+            let given_up = full && give_up(&mut commit.log);
             let answer = if given_up { out_of_space(&error) } else { unknown(&error) };
-            return replies.into_iter().for_each(|(_, reply)| reply(Err(answer.clone())));
+            let replies = replies.into_iter().map(|(_, reply)| reply).chain(failed);
+            return replies.for_each(|reply| reply(Err(answer.clone())));
         }
         if let Err(error) = self.apply(&records) {
             // On disk, but not to be found: the next start applies it again.
@@ -306,6 +243,14 @@ impl Inner {
             reply(Ok(written));
         }
     }
+}
+
+/// Gives up what is not durable, and takes up writing again if there is room. Whether the first succeeded.
+fn give_up(log: &mut Log) -> bool {
+    if let Err(error) = log.recover() {
+        tracing::warn!("the log cannot go on yet: {error}");
+    }
+    log.has_given_up()
 }
 
 fn refuse_all(group: Vec<(WriteBatch, Reply)>, error: &WriteError) {

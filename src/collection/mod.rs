@@ -15,6 +15,8 @@
 //! Invariants: a name is an identifier, never a path; a manifest names a file that was complete and synced before;
 //! whoever holds an `Arc<Collection>` keeps its index while others move on to the next.
 
+use std::sync;
+
 mod answer;
 mod backup;
 mod catalogue;
@@ -27,6 +29,7 @@ mod once;
 mod priority;
 mod publish;
 mod query;
+mod queue;
 mod recent;
 mod record;
 mod request;

@@ -17,9 +17,10 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use super::commit::{Commit, Queue, Reply};
+use super::commit::{Commit, Reply};
 use super::keep::Keeper;
 use super::priority::{KEEPING, WRITING, step_back};
+use super::queue::Queue;
 use super::record::decode;
 use super::startup::{StartPhase, Startup};
 use super::verify::Verification;

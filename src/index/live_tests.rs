@@ -313,6 +313,19 @@ fn ids_near(tester: &Tester, vector: &[f32], k: usize, ef: usize) -> Vec<String>
     found.candidates.iter().map(|one| tester.index.id(one.item).to_owned()).collect()
 }
 
+/// Whether a filter that one item in a hundred matches finds only such, as many as there are up to `k`.
+fn check_filtered(tester: &Tester, vector: &[f32], k: usize) {
+    let view = tester.index.view(0);
+    let filter = Filter::parse(&json!({"price": 7}), &tester.index.schema().attributes).expect("valid");
+    let mut allowed = filter.evaluate(view.columns(), &view, &FilterContext::default()).expect("evaluated");
+    view.retain(&mut allowed);
+    let params = SearchParams { k, ef: 200, allowed: Some(&allowed), exact: false };
+    let found =
+        view.search(&tester.index.query(vector).expect("valid"), &params).expect("in range").candidates;
+    assert_eq!(found.len(), k.min(allowed.count()), "of {} that match", allowed.count());
+    assert!(found.iter().all(|hit| view.columns().to_json(hit.item)["price"] == json!(7)));
+}
+
 #[test]
 fn many_items_on_one_vector_come_and_go() {
     let count = size(100_000, 5_000);
@@ -321,6 +334,7 @@ fn many_items_on_one_vector_come_and_go() {
     put_all(&mut tester, "same-", std::iter::repeat_n(vector.to_vec(), count));
     assert_eq!((tester.index.items() as usize, tester.index.nodes()), (count, 1));
     assert_eq!(ids_near(&tester, &vector, 50, 50).len(), 50);
+    check_filtered(&tester, &vector, 30);
     delete_all(&mut tester, (3..count).map(|at| format!("same-{at}")));
     tester.index.sweep(1);
     assert_eq!(ids_near(&tester, &vector, 50, 50), ["same-0", "same-1", "same-2"]);
@@ -344,6 +358,7 @@ fn near_twins_are_all_reachable_and_deleted_ones_gone() {
         put_all(&mut tester, "twin-", vectors.iter().cloned());
         let query = twin(&mut random);
         assert_eq!(ids_near(&tester, &query, 100, 200).len(), 100);
+        check_filtered(&tester, &query, 20);
         let swept = tester.index.sweep(1).expect("nodes came");
         assert_eq!(swept.reach.left, 0, "{swept:?}");
         // All but one in ten go: those left must be found, wherever they are among the twins.

@@ -71,6 +71,8 @@ pub struct Log {
     last: Position,
     durable: Position,
     poison: Option<LogError>,
+    /// Whether since then everything that was not durable was cut off.
+    given_up: bool,
     /// Whether a file was removed since the directory was synced.
     removals: bool,
 }
@@ -103,6 +105,7 @@ impl Log {
             last,
             durable: last,
             poison: None,
+            given_up: false,
             removals: false,
         }
     }
@@ -143,10 +146,18 @@ impl Log {
     pub fn recover(&mut self) -> Result<Position, LogError> {
         if self.poison.is_some() {
             self.abandon()?;
+            self.given_up = true;
             self.begin_segment()?;
             self.poison = None;
+            self.given_up = false;
         }
         Ok(self.last)
+    }
+
+    /// Whether nothing that is not durable is left in the files, although the log may be poisoned still: a full disk can
+    /// have no room for the next segment.
+    pub fn has_given_up(&self) -> bool {
+        self.poison.is_none() || self.given_up
     }
 
     /// Goes through the durable records after `after`, in order, a segment at a time; stops at the first
