@@ -32,6 +32,7 @@ impl std::fmt::Debug for Waiting {
 }
 
 impl Queue {
+    /// An empty queue for at most `limit` writes.
     pub fn new(limit: usize) -> Queue {
         Queue { waiting: Mutex::default(), ready: Condvar::new(), limit }
     }
@@ -40,6 +41,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a write; `reply` is called once, at once if there is no place.
     pub fn push(&self, batch: WriteBatch, reply: Reply) {
         let refused = {
             let mut waiting = self.lock();
@@ -61,6 +63,7 @@ impl Queue {
         self.lock().writes.len()
     }
 
+    /// Takes no more; what waits is still taken out.
     pub fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_all();
