@@ -285,7 +285,9 @@ fn open_collection(
     if let Some(current) = current {
         // While this is held no checkpoint replaces the manifest.
         let _publishing = current.inner.publishing();
-        if Manifest::read(&directory)?.as_ref() == Some(&current.manifest()) {
+        let found = Manifest::read(&directory)?;
+        let refused = current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.as_ref() == Some(&current.manifest()) || (found.is_some() && found == *refused) {
             return Ok(Some(Arc::clone(current)));
         }
     }
@@ -296,7 +298,12 @@ fn open_collection(
         // Its log has one writer at a time.
         current.close(false);
     }
-    Ok(Some(Arc::new(Collection::open(name, &directory, manifest, mode, settings)?)))
+    let opened = Collection::open(name, &directory, manifest.clone(), mode, settings);
+    if let (Err(_), Some(current)) = (&opened, current) {
+        *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
+        current.resume();
+    }
+    Ok(Some(Arc::new(opened?)))
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.
