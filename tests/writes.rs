@@ -14,7 +14,7 @@ use shortlist::collection::{
     Catalogue, Collection, CollectionName, OnceKey, WriteBatch, WriteError, WriteSettings, Written,
     now_millis, publish,
 };
-use shortlist::index::{Index, Schema, SearchParams};
+use shortlist::index::{BuildOptions, Index, IndexBuilder, Schema, SearchParams};
 
 const DIMENSION: usize = 6;
 
@@ -427,4 +427,33 @@ fn an_index_that_covers_more_than_the_log_holds_is_not_published() {
     copy(saved.path(), &log);
     let error = publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap_err().to_string();
     assert!(error.contains("ends with record 3") && error.contains("up to 4"), "{error}");
+}
+
+#[test]
+fn a_published_index_that_cannot_take_over_leaves_writing_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+    // Of the same collection, but without the attributes that its log tells of.
+    let file = directory.path().join("built.slx");
+    let options = BuildOptions {
+        schema: Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2"})).unwrap(),
+        rows: 0,
+        threads: 1,
+        seed: 1,
+        covers: 0,
+        collection: Some(*uuid::Uuid::try_parse(&collection.manifest().collection).unwrap().as_bytes()),
+        lineage: json!({}),
+        now: 0,
+    };
+    IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
+    publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap();
+    let report = catalogue.reload();
+    assert!(report.failed[0].to_string().contains("replayed"), "{report:?}");
+    assert!(report.opened.is_empty(), "{report:?}");
+    let again = upsert(&collection, json!([{"id": "b", "vector": [0, 1, 0, 0, 0, 0]}])).unwrap();
+    assert_eq!(again.seq, 2);
+    assert_eq!(contents(&catalogue.get("shop").unwrap().index()).len(), 2);
+    assert!(catalogue.reload().failed.is_empty(), "it is not tried again and again");
+    assert_eq!(upsert(&collection, json!([{"id": "a", "vector": [0, 0, 1, 0, 0, 0]}])).unwrap().seq, 3);
 }

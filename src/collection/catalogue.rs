@@ -327,7 +327,9 @@ impl Catalogue {
         if let Some(current) = current {
             // While this is held no checkpoint replaces the manifest.
             let _publishing = current.inner.publishing();
-            if Manifest::read(&directory)?.as_ref() == Some(&current.manifest()) {
+            let found = Manifest::read(&directory)?;
+            let refused = current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if found.as_ref() == Some(&current.manifest()) || (found.is_some() && found == *refused) {
                 return Ok(Some(Arc::clone(current)));
             }
         }
@@ -339,7 +341,12 @@ impl Catalogue {
             current.close(false);
         }
         let startup = Arc::clone(&self.startup);
-        let opened = Collection::open(name, &directory, manifest, self.mode, &self.settings, startup)?;
+        let opened = Collection::open(name, &directory, manifest.clone(), self.mode, &self.settings, startup);
+        if let (Err(_), Some(current)) = (&opened, current) {
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
+            current.resume();
+        }
+        let opened = opened?;
         if let Some(current) = current {
             // It answers warm, by the queries that come now.
             recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);

@@ -157,9 +157,13 @@ impl Inner {
         }
         let items = staged.records.changes + batch.items();
         staged.bytes += batch.bytes;
-        if !index.has_room(items + 1, staged.bytes) {
+        let refused = match index.secure(items + 1, staged.bytes) {
+            Ok(true) => None,
+            Ok(false) => Some("the index is at its capacity; room is being made".to_owned()),
+            Err(error) => Some(format!("no memory for {items} items more: {error}")),
+        };
+        if let Some(reason) = refused {
             self.keeper.want_room();
-            let reason = "the index is at its capacity; room is being made".to_owned();
             return reply(Err(WriteError::NoSpace { reason }));
         }
         let view = index.view(now);

@@ -80,6 +80,11 @@ impl Keeper {
         self.change(|wishes| wishes.ended = true);
     }
 
+    /// Forgets that the thread was to end.
+    pub fn resume(&self) {
+        self.change(|wishes| *wishes = Wishes::default());
+    }
+
     /// Sleeps, but not when the thread shall end.
     fn sleep(&self, time: Duration) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,6 +63,11 @@ impl Queue {
         self.lock().writes.len()
     }
 
+    /// Takes writes again after `close`.
+    pub fn open(&self) {
+        self.lock().closed = false;
+    }
+
     /// Takes no more; what waits is still taken out.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -157,6 +157,8 @@ pub(super) struct Inner {
     pub manifest: Mutex<Manifest>,
     /// Held while the manifest's file and what is known of it may differ. Never waited for by who only reads.
     pub publishing: Mutex<()>,
+    /// A later manifest whose index could not take over: it is not tried again and again.
+    pub refused: Mutex<Option<Manifest>>,
     open: ArcSwap<OpenIndex>,
     /// The log and what goes with it, once something was written.
     pub commit: Mutex<Option<Commit>>,
@@ -205,6 +207,7 @@ impl Collection {
             settings: settings.clone(),
             manifest: Mutex::new(manifest),
             publishing: Mutex::new(()),
+            refused: Mutex::new(None),
             open: ArcSwap::from_pointee(OpenIndex { index, verification: Verification::default() }),
             commit: Mutex::new(None),
             queue: Queue::new(settings.queue),
@@ -312,6 +315,18 @@ impl Collection {
         }
     }
 
+    /// Takes writes again after `close`, for what was to take its place did not open.
+    pub(super) fn resume(&self) {
+        self.inner.keeper.resume();
+        self.inner.queue.open();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).closed = false;
+        if self.inner.log_directory().is_dir()
+            && let Err(error) = self.start()
+        {
+            tracing::error!(collection = %self.inner.name, "no more writes are taken: {error}");
+        }
+    }
+
     /// Figures of its writing.
     pub fn figures(&self) -> WriteFigures {
         let (inner, index) = (&self.inner, self.index());
@@ -399,7 +414,8 @@ impl Inner {
         let (log, opened) = Log::open(storage, identity, start, options).map_err(of_log)?;
         self.tell(&opened);
         let started = Instant::now();
-        let from = facts.covers;
+        // What was applied before the collection was closed and resumed is not applied again.
+        let from = self.index().seq();
         let replayed = self.replay(&log, from).map_err(|reason| CatalogueError::Replay {
             directory: directory.clone(),
             reason: reason.to_string(),

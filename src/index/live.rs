@@ -148,6 +148,24 @@ impl Index {
             && self.columns.has_room(items, bytes)
     }
 
+    /// As `has_room`, and grows the hash tables for as much: applying it cannot fail then. By the one thread that applies.
+    pub fn secure(&self, items: usize, bytes: usize) -> Result<bool, ArenaError> {
+        if !self.has_room(items, bytes) {
+            return Ok(false);
+        }
+        self.items.parts.ids.secure(items)?;
+        // Of keywords each counts 8 bytes at least; a default counts none, but is one an item at most.
+        self.columns.secure(items + bytes / 8)?;
+        let mut writer = self.writer();
+        let table = match &mut writer.vectors {
+            Some(table) => table,
+            none => none.insert(self.hash_vectors()?),
+        };
+        let nodes = self.graph.nodes();
+        table.secure(nodes as u32, nodes + items, |node| self.stored(node).map(xxh3_64))?;
+        Ok(true)
+    }
+
     /// Applies batches, in the order of their sequence numbers, and makes each visible as a whole. There must be room. New
     /// nodes of all of them are linked on `pool`. An index without nodes is first replaced by what [`Index::begun`] gives.
     pub fn apply(&self, batches: &[Batch<'_>], pool: &rayon::ThreadPool) -> Result<(), ApplyError> {

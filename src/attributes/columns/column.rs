@@ -359,6 +359,11 @@ impl Column {
         data >= rows && self.dictionary().is_none_or(|dictionary| dictionary.has_room(rows, bytes))
     }
 
+    /// Makes sure that the dictionary can be given so many keywords more.
+    pub(super) fn secure(&self, keywords: usize) -> Result<(), ArenaError> {
+        self.dictionary().map_or(Ok(()), |dictionary| dictionary.secure(keywords))
+    }
+
     /// The code of a keyword, new or not.
     fn intern(dictionary: &StringTable, keyword: &str) -> Result<u32, String> {
         let (number, _) = dictionary.insert(keyword).map_err(|error| error.to_string())?;

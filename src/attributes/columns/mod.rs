@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{AttributeSchema, Value};
-use crate::arena::Region;
+use crate::arena::{ArenaError, Region};
 
 /// Which array of a column a file section holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,6 +155,11 @@ impl Columns {
     /// Whether so many rows, with so many bytes of values in all, can be appended.
     pub fn has_room(&self, rows: usize, bytes: usize) -> bool {
         self.columns.iter().all(|column| column.has_room(rows, bytes))
+    }
+
+    /// Makes sure that so many keywords more can be told apart, in each column that has a dictionary.
+    pub fn secure(&self, keywords: usize) -> Result<(), ArenaError> {
+        self.columns.iter().try_for_each(|column| column.secure(keywords))
     }
 
     /// An item's value of the attribute with this ordinal; None when missing.
