@@ -119,6 +119,16 @@ impl Pool {
         self.entries.get(self.cursor).map(|&entry| self.node(entry))
     }
 
+    /// Whether so many ghosts came that some were left out, and what lies behind them.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.capacity >= self.least + GHOSTS
+    }
+
+    /// Nodes in it.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether `capacity` nodes are in and `distance` is beyond them all.
     pub(super) fn rejects(&self, distance: f32) -> bool {
         self.entries.len() >= self.capacity
