@@ -1,6 +1,7 @@
 //! What filters cost and what they find.
 //!
 //! `cargo bench --bench filters -- INDEX QUERIES [table] [plans] [exclude] [attributes] [columns] [queries=N] [ef=N]`
+//! `cargo bench --bench filters -- INDEX QUERIES serve`
 //!
 //! INDEX is an index file, QUERIES a `.npy` (f16 or f32) or `.u8bin` file; of it N (200) are taken, spread over all. One thread,
 //! k 100, the collection's ef unless given; recall over min(100, matching) against exact search among what matches. Without a
@@ -13,6 +14,9 @@
 //! - `exclude`: sets of 1,000, 10,000 and 100,000 ids, random ones and each query's nearest.
 //! - `attributes`: real filters on the Debian catalogue: found anew, and kept.
 //! - `columns`: a test of a column of a million values, found anew; needs no index.
+//!
+//! `serve` is for benches/rivals/filters.py: all queries; each line `filter EF IDS_FILE STEM` of its input is answered by a JSON
+//! line, and the ids that were found are written as k little-endian i32 a query, -1 where there are fewer.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -40,7 +44,8 @@ fn main() {
         let value = arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
         value.map_or(default, |value| value.parse().unwrap())
     };
-    let words = ["table", "plans", "exclude", "attributes", "columns"];
+    let serve = arguments.iter().any(|argument| argument == "serve");
+    let words = ["serve", "table", "plans", "exclude", "attributes", "columns"];
     let asked: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| words.contains(argument)).collect();
     let wants = |word: &str| asked.is_empty() || asked.contains(&word);
@@ -55,10 +60,13 @@ fn main() {
     };
     let index = Index::open(Path::new(index), Mode::Resident).unwrap();
     let bench = Bench {
-        queries: read(queries, number("queries", 200)),
+        queries: read(queries, if serve { usize::MAX } else { number("queries", 200) }),
         ef: number("ef", index.schema().default_ef),
         index,
     };
+    if serve {
+        return bench.serve();
+    }
     println!(
         "{} items on {} nodes, {} queries, ef {}, recall@{K}",
         bench.index.items(),
@@ -91,31 +99,50 @@ struct Line {
     recall: f64,
     worst: f64,
     mean: f64,
+    /// Of processor time: on a busy machine, what to go by.
+    cpu: f64,
     p50: f64,
     p99: f64,
     visited: f64,
     matching: f64,
-    plans: Vec<(PlanKind, usize)>,
+    plans: Plans,
+}
+
+/// How many searches went by each plan.
+#[derive(Default)]
+struct Plans(Vec<(PlanKind, usize)>);
+
+impl Plans {
+    fn count(&mut self, plan: PlanKind) {
+        match self.0.iter_mut().find(|(kind, _)| *kind == plan) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((plan, 1)),
+        }
+    }
+}
+
+impl std::fmt::Display for Plans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |kind| serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();
+        let all = self.0.iter().map(|&(kind, count)| format!("{} {count}", name(kind)));
+        f.write_str(&all.collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Line {
-    fn plans(&self) -> String {
-        let name = |kind| serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();
-        let all = self.plans.iter().map(|&(kind, count)| format!("{} {count}", name(kind)));
-        all.collect::<Vec<_>>().join(", ")
-    }
-
     fn row(&self, head: &str) -> String {
-        let Line { recall, worst, mean, p50, p99, visited, matching, .. } = self;
+        let Line { recall, worst, mean, cpu, p50, p99, visited, matching, .. } = self;
         format!(
-            "| {head} | {matching:.0} | {recall:.4} | {worst:.2} | {:.0} | {p50:.0} | {p99:.0} | {visited:.0} | {} |",
+            "| {head} | {matching:.0} | {recall:.4} | {worst:.2} | {:.0} | {cpu:.0} | {p50:.0} | {p99:.0} | {visited:.0} | {} |",
             1e6 / mean,
-            self.plans()
+            self.plans
         )
     }
 }
 
-const HEAD: &str = "matching | recall | worst | QPS | p50 us | p99 us | visited | plans |\n|---|---|---|---|---|---|---|---|---|";
+const HEAD: &str = "matching | recall | worst | QPS | CPU us | p50 us | p99 us | visited | plans |";
+
+const LINE: &str = "---|---|---|---|---|---|---|---|---|";
 
 impl Bench {
     fn params(&self, exact: bool) -> SearchParams<'static> {
@@ -139,19 +166,16 @@ impl Bench {
             None => view.search_within(&queries[at], &self.params(false), selection(at)).unwrap(),
             Some(plan) => view.search_by(plan, &queries[at], &self.params(false), selection(at)).unwrap(),
         };
-        let (mut shares, mut visited, mut matching, mut plans) = (Vec::new(), 0, 0, Vec::new());
+        let (mut shares, mut visited, mut matching, mut plans) = (Vec::new(), 0, 0, Plans::default());
         for (at, truth) in truths.iter().enumerate() {
             let found = search(at);
             shares.push(recall(&self.index, &queries[at], &found.candidates, truth));
             visited += found.visited;
             matching += found.matching;
-            match plans.iter_mut().find(|(kind, _)| *kind == found.kind) {
-                Some((_, count)) => *count += 1,
-                None => plans.push((found.kind, 1)),
-            }
+            plans.count(found.kind);
         }
         let mut times = Vec::new();
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_us());
         while times.is_empty() || (began.elapsed().as_millis() < 300 && times.len() < 20 * queries.len()) {
             for at in 0..queries.len() {
                 let started = Instant::now();
@@ -159,6 +183,7 @@ impl Bench {
                 times.push(started.elapsed().as_secs_f64() * 1e6);
             }
         }
+        let cpu = (cpu_us() - cpu) / times.len() as f64;
         let mean = times.iter().sum::<f64>() / times.len() as f64;
         times.sort_by(f64::total_cmp);
         let count = queries.len() as f64;
@@ -166,6 +191,7 @@ impl Bench {
             recall: shares.iter().sum::<f64>() / count,
             worst: shares.iter().copied().fold(1.0, f64::min),
             mean,
+            cpu,
             p50: times[times.len() / 2],
             p99: times[times.len() * 99 / 100],
             visited: visited as f64 / count,
@@ -179,7 +205,7 @@ impl Bench {
     }
 
     fn table(&self) {
-        println!("\n| filter | share % | {HEAD}");
+        println!("\n| filter | share % | {HEAD}\n|---|---|{LINE}");
         println!("{}", self.run(&[Selection::all()], None).row("none | "));
         for share in SHARES {
             let only = Selection::only(self.these(|slot| drawn(slot) < share));
@@ -221,7 +247,7 @@ impl Bench {
             let only = [Selection::only(self.these(|slot| drawn(slot) * 100.0 < percent))];
             let cell = |plan| {
                 let line = self.run(&only, Some(plan));
-                format!("{:.0} us, {:.4}", line.mean, line.recall)
+                format!("{:.0} us, {:.4}", line.cpu, line.recall)
             };
             let costly = |plan, from: f64| if percent >= from { cell(plan) } else { "-".to_owned() };
             let chosen = self.run(&only, None);
@@ -232,15 +258,15 @@ impl Bench {
                 costly(PlanKind::FilteredGraph, 2.0),
                 cell(PlanKind::TwoHopGraph),
                 cell(PlanKind::Scan),
-                chosen.mean,
+                chosen.cpu,
                 chosen.recall,
-                chosen.plans()
+                chosen.plans
             );
         }
     }
 
     fn exclude(&self) {
-        println!("\n| excluded | {HEAD}");
+        println!("\n| excluded | {HEAD}\n|---|{LINE}");
         let view = self.index.view(0);
         println!("{}", self.run(&[Selection::all()], None).row("nothing"));
         let items = self.index.items() as usize;
@@ -270,12 +296,56 @@ impl Bench {
         }
     }
 
+    fn serve(&self) {
+        println!("{}", json!({"load_s": 0, "resident_bytes": 0}));
+        for line in std::io::stdin().lines() {
+            let line = line.unwrap();
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            let ["filter", ef, file, stem] = words[..] else { panic!("cannot understand {line:?}") };
+            println!("{}", self.filtered(ef.parse().unwrap(), file, stem));
+        }
+    }
+
+    /// All queries, each with its own mask or all with the only one.
+    fn filtered(&self, ef: usize, file: &str, stem: &str) -> serde_json::Value {
+        let bytes = std::fs::read(format!("{stem}.mask")).unwrap();
+        let count = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+        let view = self.index.view(0);
+        let selection = |mask: &[u8]| {
+            let items = 0..self.index.items();
+            Selection::only(view.these(items.filter(|&item| mask[item as usize / 8] >> (item % 8) & 1 == 1)))
+        };
+        let selections: Vec<Selection> =
+            bytes[8..].par_chunks_exact((bytes.len() - 8) / count).map(selection).collect();
+        let queries = self.prepared();
+        let params = SearchParams { ef, ..self.params(false) };
+        let search = |at: usize| view.search_within(&queries[at], &params, &selections[at % count]).unwrap();
+        let (mut ids, mut plans) = (Vec::new(), Plans::default());
+        for at in 0..queries.len() {
+            let found = search(at);
+            plans.count(found.kind);
+            let row = found.candidates.iter().map(|one| one.item as i32);
+            ids.extend(row.chain(std::iter::repeat(-1)).take(K).flat_map(i32::to_le_bytes));
+        }
+        std::fs::write(file, ids).unwrap();
+        let started = Instant::now();
+        let mut passes = 0;
+        while passes == 0 || (started.elapsed().as_millis() < 200 && passes < 20) {
+            (0..queries.len()).for_each(|at| {
+                std::hint::black_box(search(at));
+            });
+            passes += 1;
+        }
+        let qps = (passes * queries.len()) as f64 / started.elapsed().as_secs_f64();
+        json!({"ef": ef, "qps": qps, "plans": plans.to_string()})
+    }
+
     fn attributes(&self) {
         if self.index.columns().schema().find("section").is_none() {
             println!("\nattributes: skipped, this is not the Debian catalogue");
             return;
         }
-        println!("\n| filter | anew us | kept us | {HEAD}");
+        println!("\n| filter | anew us | kept us | {HEAD}\n|---|---|---|{LINE}");
         for filter in [
             json!({"size_kib": {"gte": 0}}),
             json!({"section": "libs"}),
@@ -297,6 +367,12 @@ impl Bench {
             println!("{}", line.row(&format!("`{filter}` | {anew:.1} | {kept:.2}")));
         }
     }
+}
+
+/// Microseconds that this thread has been running.
+fn cpu_us() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e3)
 }
 
 /// Median microseconds of a hundred runs.
@@ -457,7 +533,9 @@ fn columns() {
         println!("| `{filter}` | {members} | {anew:.0} | {kept_us:.0} |");
     }
     let set = Bitset::from_fn(ITEMS as usize, |item| drawn(item) < 0.5);
-    println!("copying a set {:.1}, counting {:.1}", timed(|| drop(set.clone())), timed(|| drop(std::hint::black_box(set.count()))));
+    println!("copying a set {:.1}, counting {:.1}", timed(|| drop(set.clone())), timed(|| {
+        std::hint::black_box(set.count());
+    }));
 }
 
 /// Vectors of a file, `count` of them spread over all.

@@ -17,20 +17,22 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::links::{Graph, NONE};
-use super::pool::{Pool, Visited, ordered, unordered};
+use super::pool::{HOLE, Pool, Visited, ordered, unordered};
 use super::search::{Frontier, Scratch, WalkStats};
 use crate::vector::Codes;
 
 /// Nodes that are expanded before a walk knows how it goes on.
 const PROBE: usize = 64;
 /// A walk that sees a smaller share than this pass hops.
-const HOP_BELOW: f64 = 0.4;
+const HOP_BELOW: f64 = 0.25;
 /// Hops need nodes that pass to be spread evenly: at least this share of what is to be expected must pass near the query.
 const SPREAD: f64 = 0.3;
 /// The share that passed so far counts together with so many nodes of the share that passes in all.
 const PRIOR: f64 = 32.0;
 /// New nodes that an expansion brings.
 const NEW: f64 = 12.0;
+/// A late walk gives up when so many times `ef` nodes that do not pass are nearer than those that do: sorted pools are for few.
+const LATE_GHOSTS: usize = 8;
 /// Rows that cost as much to look through as one distance, in hops.
 const ROWS: usize = 2;
 /// Hops end at a node when so many times `m` of its neighbours passed, near and far.
@@ -96,13 +98,15 @@ impl Graph {
         found.clear();
         let mut filtered = Filtered { stats: WalkStats::default(), way: passing.way, gave_up: false };
         if let Some(starts) = self.starts(codes, query, scratch) {
-            scratch.pool.reset(ef, 0);
             if passing.way == Way::Late {
                 let is_ghost = |node: u32| !(passing.passes)(node);
-                self.walk_among::<true>(codes, query, &starts, 0, is_ghost, scratch);
+                let most = (passing.give_up / NEW as usize).clamp(1, LATE_GHOSTS * ef);
+                scratch.pool.reset_late(ef, most);
+                self.walk_among::<true, true>(codes, query, &starts, 0, is_ghost, scratch);
                 filtered.gave_up = scratch.pool.is_crowded();
                 found.extend(scratch.pool.iter().filter(|&(_, node)| (passing.passes)(node)));
             } else {
+                scratch.pool.reset(ef, 0);
                 (filtered.way, filtered.gave_up) = self.walk_passing(codes, query, &starts, ef, passing, scratch);
                 found.extend(scratch.pool.iter());
             }
@@ -149,6 +153,9 @@ impl Graph {
             if progress.should_give_up(ef, pool.len(), stats.visited, passing) {
                 gave_up = true;
                 break;
+            }
+            if progress.way == Way::Through {
+                pool.widen(ef + progress.hole(passing) / HOLE);
             }
             if progress.way == Way::Hops {
                 progress.rows += self.gather_hops(node, node_passes, nodes, passes, visited, batch);
@@ -237,6 +244,11 @@ impl Progress {
             let spread = self.passed > 0 && share >= SPREAD * passing.share;
             self.way = if share < HOP_BELOW && spread { Way::Hops } else { Way::Through };
         }
+    }
+
+    /// How many more would have passed by now if those that pass were spread evenly.
+    fn hole<P>(&self, passing: &Passing<P>) -> usize {
+        ((self.expanded as f64 * passing.share) as usize).saturating_sub(self.passed)
     }
 
     fn should_give_up<P>(&self, ef: usize, found: usize, visited: usize, passing: &Passing<P>) -> bool {

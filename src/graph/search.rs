@@ -119,15 +119,15 @@ impl Graph {
     ) {
         scratch.pool.reset(ef, salt);
         if self.dead_nodes() == 0 {
-            self.walk_among::<false>(codes, query, starts, level, |_| false, scratch);
+            self.walk_among::<false, false>(codes, query, starts, level, |_| false, scratch);
         } else {
-            self.walk_among::<true>(codes, query, starts, level, |node| self.is_dead(node), scratch);
+            self.walk_among::<true, false>(codes, query, starts, level, |node| self.is_dead(node), scratch);
         }
     }
 
     /// The walk, with the scratch's pool as it was reset; with `GHOSTS`, those nodes are gone through without taking a place
-    /// in the pool.
-    pub(super) fn walk_among<const GHOSTS: bool>(
+    /// in the pool. With `LATE` it ends when the pool is crowded with them.
+    pub(super) fn walk_among<const GHOSTS: bool, const LATE: bool>(
         &self,
         codes: &Codes,
         query: &[u8],
@@ -151,6 +151,9 @@ impl Graph {
             }
         }
         while let Some(node) = scratch.pool.expand() {
+            if LATE && scratch.pool.is_crowded() {
+                break;
+            }
             self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
             if level == 0
                 && let Some(next) = scratch.pool.upcoming()

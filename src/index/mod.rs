@@ -19,6 +19,8 @@
 
 mod build;
 mod checkpoint;
+#[cfg(test)]
+mod filter_tests;
 mod items;
 mod live;
 #[cfg(test)]

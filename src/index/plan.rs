@@ -28,13 +28,13 @@ pub enum PlanKind {
 /// A scan goes along codes in memory's order: it compares so many in the time that a walk compares one.
 const SCAN_SPEED: f64 = 4.0;
 /// From this share on, filtering late costs the least.
-const LATE_FROM: f64 = 0.9;
+const LATE_FROM: f64 = 0.95;
 /// New distances for each node that a walk has to pass.
 const WALK: f64 = 12.0;
 /// The same for a walk by hops, with the rows that it looks through.
-const HOPS: f64 = 25.0;
+const HOPS: f64 = 30.0;
 /// Below this share a walk may hop; see `graph::filtered`.
-const HOPS_BELOW: f64 = 0.4;
+const HOPS_BELOW: f64 = 0.25;
 
 /// What a plan is made by.
 #[derive(Debug, Clone, Copy)]

@@ -59,12 +59,20 @@ const RERANK_BATCH: usize = 16;
 const RERANK_LEAST: usize = 64;
 /// Nodes are scanned this many at a time.
 const SCAN_BATCH: usize = 1024;
+/// A scan nominates so many times ef: where matching items are far from the query, many are equally near, as codes see it.
+const SCAN_WIDTH: usize = 16;
+/// The same where errors of codes are not estimated, so that all nominees are compared.
+const SCAN_WIDTH_BLIND: usize = 4;
+/// Nominees of a scan are put in order so many at a time, as they are compared.
+const SORT: usize = 256;
 
 /// Buffers of one search, kept for the next.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     walk: Scratch,
     nominees: Vec<(f32, u32)>,
+    /// Whether the nominees are in order of distance.
+    sorted: bool,
     nodes: Vec<u32>,
     distances: Vec<f32>,
     nearest: Vec<(f32, u32)>,
@@ -226,8 +234,14 @@ impl Index {
         }
     }
 
+    /// Whether the errors of some codes tell those of others: under inner product they grow with the vector's length.
+    fn estimates(&self) -> bool {
+        self.codes.codec().kind != CodeKind::ScaledI8
+    }
+
     fn walk(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
-        let Buffers { walk, nominees, .. } = buffers;
+        let Buffers { walk, nominees, sorted, .. } = buffers;
+        *sorted = true;
         self.graph.search(&self.codes, &task.query.code, task.ef, walk, nominees).visited
     }
 
@@ -275,7 +289,8 @@ impl Index {
         give_up: usize,
         buffers: &mut Buffers,
     ) -> Filtered {
-        let Buffers { walk, nominees, .. } = buffers;
+        let Buffers { walk, nominees, sorted, .. } = buffers;
+        *sorted = true;
         let (graph, codes, code) = (&self.graph, &self.codes, &task.query.code);
         // Tests of nodes are what hops spend their time on, so the usual one has a walk compiled for it.
         match &task.selection.matching {
@@ -314,18 +329,19 @@ impl Index {
         }
     }
 
-    /// Nominates the `ef` nearest by code among all nodes that may be found.
+    /// Nominates the nearest by code among all nodes that may be found, in no order.
     fn scan(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
-        let Buffers { nominees, nodes, distances, .. } = buffers;
+        let Buffers { nominees, nodes, distances, sorted, .. } = buffers;
         self.nodes_of(task, nodes);
         nominees.clear();
+        *sorted = false;
+        let width = if self.estimates() { SCAN_WIDTH } else { SCAN_WIDTH_BLIND };
+        let mut nearest = Nearest::new(nominees, width * task.ef);
         for batch in nodes.chunks(SCAN_BATCH) {
             self.codes.distances(&task.query.code, batch, distances);
-            nominees.extend(distances.iter().copied().zip(batch.iter().copied()));
-            keep_nearest(nominees, task.ef, 4 * task.ef.max(SCAN_BATCH));
+            nearest.take(distances, batch);
         }
-        keep_nearest(nominees, task.ef, task.ef);
-        nominees.sort_unstable_by(by_distance);
+        nearest.finish();
         nodes.len()
     }
 
@@ -334,24 +350,29 @@ impl Index {
         let Buffers { nodes, distances, nearest, .. } = buffers;
         self.nodes_of(task, nodes);
         nearest.clear();
+        let mut kept = Nearest::new(nearest, task.k);
         for batch in nodes.chunks(SCAN_BATCH) {
             self.exact_distances(task.query, batch, distances);
-            nearest.extend(distances.iter().copied().zip(batch.iter().copied()));
-            keep_nearest(nearest, task.k, 4 * task.k.max(SCAN_BATCH));
+            kept.take(distances, batch);
         }
-        keep_nearest(nearest, task.k, task.k);
+        kept.finish();
         nodes.len()
     }
 
     /// Replaces `nearest` by nominees with their exact distances: all that are likely among the k nearest.
     fn rerank(&self, query: &Query, k: usize, buffers: &mut Buffers) {
-        let Buffers { nominees, nodes, distances, nearest, .. } = buffers;
+        let Buffers { nominees, nodes, distances, nearest, sorted, .. } = buffers;
         nearest.clear();
         let mut best: BinaryHeap<Ordered> = BinaryHeap::with_capacity(k + 1);
         let mut error = 0.0f32;
-        // Under inner product a code's error grows with the vector's length, so that of others says nothing.
-        let estimates = self.codes.codec().kind != CodeKind::ScaledI8;
-        for batch in nominees.chunks(RERANK_BATCH) {
+        let estimates = self.estimates();
+        let mut in_order = if *sorted { nominees.len() } else { 0 };
+        for start in (0..nominees.len()).step_by(RERANK_BATCH) {
+            let end = (start + RERANK_BATCH).min(nominees.len());
+            while in_order < end {
+                in_order = sort_next(nominees, in_order);
+            }
+            let batch = &nominees[start..end];
             let worst = best.peek().filter(|_| best.len() == k).map_or(f32::INFINITY, |worst| worst.0);
             if estimates && nearest.len() >= RERANK_LEAST && batch[0].0 - 2.0 * error > worst {
                 break;
@@ -406,10 +427,45 @@ fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
-/// Keeps the `keep` nearest once there are more than `most`.
-fn keep_nearest(entries: &mut Vec<(f32, u32)>, keep: usize, most: usize) {
-    if entries.len() > most {
-        entries.select_nth_unstable_by(keep - 1, by_distance);
-        entries.truncate(keep);
+/// The nearest of many nodes that come in batches.
+struct Nearest<'a> {
+    entries: &'a mut Vec<(f32, u32)>,
+    keep: usize,
+    /// As many as are kept are no farther than this.
+    bound: f32,
+}
+
+impl<'a> Nearest<'a> {
+    fn new(entries: &'a mut Vec<(f32, u32)>, keep: usize) -> Self {
+        Nearest { entries, keep, bound: f32::INFINITY }
     }
+
+    fn take(&mut self, distances: &[f32], nodes: &[u32]) {
+        let bound = self.bound;
+        let near = distances.iter().zip(nodes).filter(|&(&distance, _)| distance <= bound || distance.is_nan());
+        self.entries.extend(near.map(|(&distance, &node)| (distance, node)));
+        if self.entries.len() > 2 * self.keep.max(SCAN_BATCH) {
+            self.finish();
+        }
+    }
+
+    /// Lets go of all but those that are kept.
+    fn finish(&mut self) {
+        if self.entries.len() > self.keep {
+            let (_, last, _) = self.entries.select_nth_unstable_by(self.keep - 1, by_distance);
+            self.bound = last.0;
+            self.entries.truncate(self.keep);
+        }
+    }
+}
+
+/// Puts the next entries, from `start` on, in order: the nearest of all from there.
+fn sort_next(entries: &mut [(f32, u32)], start: usize) -> usize {
+    let rest = &mut entries[start..];
+    let count = SORT.min(rest.len());
+    if count < rest.len() {
+        rest.select_nth_unstable_by(count - 1, by_distance);
+    }
+    rest[..count].sort_unstable_by(by_distance);
+    start + count
 }
