@@ -52,8 +52,10 @@ fn main() {
     if wants("columns") {
         columns();
     }
-    let files: Vec<&String> =
-        arguments.iter().filter(|argument| !words.contains(&argument.as_str()) && !argument.contains('=')).collect();
+    let files: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !words.contains(&argument.as_str()) && !argument.contains('='))
+        .collect();
     let [index, queries] = files[..] else {
         println!("the rest needs files; cargo bench --bench filters -- INDEX QUERIES");
         return;
@@ -153,15 +155,24 @@ impl Bench {
         self.queries.iter().map(|vector| self.index.query(vector).unwrap()).collect()
     }
 
-    /// Searches each query within its selection; the truth is looked for first, on all threads.
+    /// The exact answer to each query within its selection, found on all threads.
+    fn truths(&self, selections: &[Selection]) -> Vec<Vec<Candidate>> {
+        let (view, queries) = (self.index.view(0), self.prepared());
+        let exact = |(at, query): (usize, &Query)| {
+            let selection = &selections[at % selections.len()];
+            view.search_within(query, &self.params(true), selection).unwrap().candidates
+        };
+        queries.par_iter().enumerate().map(exact).collect()
+    }
+
     fn run(&self, selections: &[Selection], plan: Option<PlanKind>) -> Line {
+        self.measure(selections, plan, &self.truths(selections))
+    }
+
+    /// Searches each query within its selection, on one thread.
+    fn measure(&self, selections: &[Selection], plan: Option<PlanKind>, truths: &[Vec<Candidate>]) -> Line {
         let (view, queries) = (self.index.view(0), self.prepared());
         let selection = |at: usize| &selections[at % selections.len()];
-        let truths: Vec<Vec<Candidate>> = queries
-            .par_iter()
-            .enumerate()
-            .map(|(at, query)| view.search_within(query, &self.params(true), selection(at)).unwrap().candidates)
-            .collect();
         let search = |at: usize| match plan {
             None => view.search_within(&queries[at], &self.params(false), selection(at)).unwrap(),
             Some(plan) => view.search_by(plan, &queries[at], &self.params(false), selection(at)).unwrap(),
@@ -241,16 +252,19 @@ impl Bench {
     }
 
     fn plans(&self) {
-        println!("\n| share % | matching | late | through | hops | scan | chosen |\n|---|---|---|---|---|---|---|");
+        println!(
+            "\n| share % | matching | late | through | hops | scan | chosen |\n|---|---|---|---|---|---|---|"
+        );
         let percents = [99.0, 95.0, 90.0, 80.0, 65.0, 50.0, 40.0, 30.0, 20.0, 10.0, 5.0, 3.0, 2.0, 1.0, 0.5];
         for percent in percents {
             let only = [Selection::only(self.these(|slot| drawn(slot) * 100.0 < percent))];
+            let truths = self.truths(&only);
             let cell = |plan| {
-                let line = self.run(&only, Some(plan));
+                let line = self.measure(&only, Some(plan), &truths);
                 format!("{:.0} us, {:.4}", line.cpu, line.recall)
             };
             let costly = |plan, from: f64| if percent >= from { cell(plan) } else { "-".to_owned() };
-            let chosen = self.run(&only, None);
+            let chosen = self.measure(&only, None, &truths);
             println!(
                 "| {percent} | {:.0} | {} | {} | {} | {} | {:.0} us, {:.4}: {} |",
                 chosen.matching,
@@ -272,8 +286,10 @@ impl Bench {
         let items = self.index.items() as usize;
         for count in [1_000, 10_000, 100_000].into_iter().filter(|&count| count * 2 <= items) {
             let share = count as f64 / items as f64;
-            let ids: Vec<&str> =
-                (0..items as u32).filter(|&slot| drawn(slot) < share).map(|slot| self.index.id(slot)).collect();
+            let ids: Vec<&str> = (0..items as u32)
+                .filter(|&slot| drawn(slot) < share)
+                .map(|slot| self.index.id(slot))
+                .collect();
             let started = Instant::now();
             let kept = IdSet::new(ids.iter().copied());
             let first = view.named(&kept);
@@ -282,8 +298,14 @@ impl Bench {
             let again = view.named(&kept);
             let used = started.elapsed().as_secs_f64() * 1e6;
             assert_eq!(first.count(), again.count());
-            println!("{}", self.run(&[Selection::all().without(first)], None).row(&format!("{count} random")));
-            println!("(a set of {} ids: made and found in {found:.2} ms, used again in {used:.1} us)", ids.len());
+            println!(
+                "{}",
+                self.run(&[Selection::all().without(first)], None).row(&format!("{count} random"))
+            );
+            println!(
+                "(a set of {} ids: made and found in {found:.2} ms, used again in {used:.1} us)",
+                ids.len()
+            );
         }
         for count in [1_000, 10_000, 100_000].into_iter().filter(|&count| count * 2 <= items) {
             let nearest = |query: &Query| {
@@ -441,9 +463,7 @@ impl Clusters {
     fn nearest_items(&self, query: &[f32], wanted: usize) -> Vec<u32> {
         let own = &self.centres[nearest(&self.centres, query)];
         let mut order: Vec<usize> = (0..self.centres.len()).collect();
-        order.sort_by(|&a, &b| {
-            distance(&self.centres[a], own).total_cmp(&distance(&self.centres[b], own))
-        });
+        order.sort_by(|&a, &b| distance(&self.centres[a], own).total_cmp(&distance(&self.centres[b], own)));
         let mut taken = Vec::new();
         for cluster in order {
             let mut items = self.items[cluster].clone();
@@ -533,9 +553,13 @@ fn columns() {
         println!("| `{filter}` | {members} | {anew:.0} | {kept_us:.0} |");
     }
     let set = Bitset::from_fn(ITEMS as usize, |item| drawn(item) < 0.5);
-    println!("copying a set {:.1}, counting {:.1}", timed(|| drop(set.clone())), timed(|| {
-        std::hint::black_box(set.count());
-    }));
+    println!(
+        "copying a set {:.1}, counting {:.1}",
+        timed(|| drop(set.clone())),
+        timed(|| {
+            std::hint::black_box(set.count());
+        })
+    );
 }
 
 /// Vectors of a file, `count` of them spread over all.
@@ -560,4 +584,3 @@ fn read(path: &str, count: usize) -> Vec<Vec<f32>> {
     let count = count.min(rows);
     (0..count).map(|at| values[at * rows / count * columns..][..columns].to_vec()).collect()
 }
-

@@ -54,6 +54,7 @@ def parse_arguments():
     add("--timeout", type=int, default=7200, metavar="S", help="longest wait for one answer")
     add("--rebuild", action="store_true", help="build again what the cache holds")
     add("--shortlist", default=str(HERE.parent.parent / "target/release/shortlist"), metavar="PROGRAM")
+    add("--bench", metavar="PROGRAM", help="benches/filters.rs, compiled (default: as cargo bench --no-run makes it)")
     return parser.parse_args()
 
 
@@ -70,7 +71,9 @@ class Shortlist(contestants.Rival):
         return builder.build_now()
 
     def command(self, what, *extra):
-        return [*self.program, str(self.index), str(self.dataset.query_file), "serve"]
+        # A collection is published as a folder that holds its index file.
+        file = next(self.index.glob("*.slx")) if self.index.is_dir() else self.index
+        return [*self.program, str(file), str(self.dataset.query_file), "serve"]
 
 
 def bench_program():
@@ -89,7 +92,8 @@ def line_up(options, dataset, failures):
     out, hnsw_rs = [], None
     if wanted is None or "shortlist" in wanted:
         given = ("shortlist", "Shortlist", {"mode": "resident"}, list(EFS), dataset, options, None)
-        ours = Shortlist(bench_program(), str(Path(options.shortlist).stat().st_mtime_ns), *given)
+        program = [options.bench] if options.bench else bench_program()
+        ours = Shortlist(program, str(Path(options.shortlist).stat().st_mtime_ns), *given)
         ours.given = given
         out.append(ours)
     for rival, label, params in GRID:

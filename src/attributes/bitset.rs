@@ -44,7 +44,8 @@ impl Bitset {
             *word = packed(&chunk.map(|value| u8::from(test(value))));
         }
         if let Some(word) = set.words.get_mut(chunks.len()) {
-            *word = rest.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
+            *word =
+                rest.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
         }
         set
     }
@@ -65,7 +66,8 @@ impl Bitset {
         self.grow(start + tail.len);
         for (at, word) in (start / 64..).zip(&tail.words) {
             let first = at * 64;
-            let new = if first >= old { u64::MAX } else { u64::MAX.checked_shl((old - first) as u32).unwrap_or(0) };
+            let new =
+                if first >= old { u64::MAX } else { u64::MAX.checked_shl((old - first) as u32).unwrap_or(0) };
             if let Some(own) = self.words.get_mut(at) {
                 *own |= word & new;
             }

@@ -107,7 +107,8 @@ impl Graph {
                 found.extend(scratch.pool.iter().filter(|&(_, node)| (passing.passes)(node)));
             } else {
                 scratch.pool.reset(ef, 0);
-                (filtered.way, filtered.gave_up) = self.walk_passing(codes, query, &starts, ef, passing, scratch);
+                (filtered.way, filtered.gave_up) =
+                    self.walk_passing(codes, query, &starts, ef, passing, scratch);
                 found.extend(scratch.pool.iter());
             }
         }

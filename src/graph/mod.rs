@@ -35,10 +35,10 @@ mod sweep;
 mod tests;
 
 pub use build::{BuildParams, build};
+pub use filtered::{Filtered, Passing, Way};
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
-pub use filtered::{Filtered, Passing, Way};
 pub use search::{Scratch, WalkStats};
 pub use snapshot::Snapshot;
 pub use sweep::{Swept, sweep};

@@ -171,7 +171,14 @@ impl Graph {
 
     /// Replaces `batch` by a node's neighbours that were not visited, now marked.
     #[inline]
-    pub(super) fn gather(&self, node: u32, level: u8, nodes: usize, visited: &mut Visited, batch: &mut Vec<u32>) {
+    pub(super) fn gather(
+        &self,
+        node: u32,
+        level: u8,
+        nodes: usize,
+        visited: &mut Visited,
+        batch: &mut Vec<u32>,
+    ) {
         batch.clear();
         for link in self.row(node, level) {
             let id = link.load(Relaxed);

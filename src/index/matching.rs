@@ -244,7 +244,9 @@ impl View<'_> {
         let mut set = Bitset::empty(self.items() as usize);
         slots.into_iter().for_each(|slot| set.insert(slot));
         let mut matching = Matching::once(self, set);
-        matching.find_nodes(self);
+        if matching.nodes.is_none() {
+            matching.find_nodes(self);
+        }
         Arc::new(matching)
     }
 }

@@ -52,11 +52,11 @@ pub use live::{ApplyError, Batch, Change, Put};
 pub use view::View;
 
 pub use build::{BuildError, BuildOptions, BuildReport, IndexBuilder, Norms, Phase};
+pub use matching::{IdSet, Matching};
 pub use open::IndexError;
+pub use plan::PlanKind;
 pub use query::{Query, QueryError};
 pub use schema::{Hnsw, Schema};
-pub use matching::{IdSet, Matching};
-pub use plan::PlanKind;
 pub use search::{Candidate, Found, SearchParams};
 pub use selection::Selection;
 

@@ -226,8 +226,7 @@ impl Index {
             Some(matching) => {
                 let known = matching.nodes().is_some();
                 matching.touches(node)
-                    && (known && !excludes
-                        || self.items.parts.on(node).any(|slot| task.selection.lets(slot)))
+                    && (known && !excludes || self.items.parts.on(node).any(|slot| task.selection.lets(slot)))
             }
             None if excludes => self.has_any(task, node),
             None => !self.graph.is_dead(node),
@@ -294,7 +293,10 @@ impl Index {
         let (graph, codes, code) = (&self.graph, &self.codes, &task.query.code);
         // Tests of nodes are what hops spend their time on, so the usual one has a walk compiled for it.
         match &task.selection.matching {
-            Some(matching) if task.selection.excluded.is_empty() && let Some(nodes) = matching.nodes() => {
+            Some(matching)
+                if task.selection.excluded.is_empty()
+                    && let Some(nodes) = matching.nodes() =>
+            {
                 let passing = Passing { passes: |node| nodes.contains(node), share, way, give_up };
                 graph.search_filtered(codes, code, task.ef, &passing, walk, nominees)
             }
@@ -442,7 +444,8 @@ impl<'a> Nearest<'a> {
 
     fn take(&mut self, distances: &[f32], nodes: &[u32]) {
         let bound = self.bound;
-        let near = distances.iter().zip(nodes).filter(|&(&distance, _)| distance <= bound || distance.is_nan());
+        let near =
+            distances.iter().zip(nodes).filter(|&(&distance, _)| distance <= bound || distance.is_nan());
         self.entries.extend(near.map(|(&distance, &node)| (distance, node)));
         if self.entries.len() > 2 * self.keep.max(SCAN_BATCH) {
             self.finish();

@@ -167,7 +167,9 @@ impl<'a> Scope<'a> {
             (Column::Keyword { codes, .. }, Check::Text(texts)) => match Codes::new(column, texts) {
                 Codes::One(wanted) => Bitset::scan(items, self.rest(codes), |code| code == wanted),
                 Codes::Many(wanted) => Bitset::scan(items, self.rest(codes), |code| wanted.contains(code)),
-                Codes::Below(bound) => Bitset::scan(items, self.rest(codes), |code| code != 0 && code < bound),
+                Codes::Below(bound) => {
+                    Bitset::scan(items, self.rest(codes), |code| code != 0 && code < bound)
+                }
             },
             (Column::Keywords { places, lists, .. }, Check::Text(texts)) => {
                 let (lists, wanted) = (lists.as_slice(), Codes::new(column, texts));

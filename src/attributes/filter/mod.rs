@@ -178,7 +178,8 @@ impl Filter {
 
     /// The filter that an item passes when it passes all of these.
     pub fn all(filters: &[Filter]) -> Filter {
-        let parts: Vec<Node> = filters.iter().filter(|filter| !filter.is_everything()).map(Filter::node).collect();
+        let parts: Vec<Node> =
+            filters.iter().filter(|filter| !filter.is_everything()).map(Filter::node).collect();
         match <[Node; 1]>::try_from(parts) {
             Ok([only]) => Filter { root: Arc::new(only) },
             Err(parts) => Filter { root: Arc::new(Node::All(parts)) },
