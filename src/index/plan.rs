@@ -31,8 +31,8 @@ const SCAN_SPEED: f64 = 4.0;
 const LATE_FROM: f64 = 0.95;
 /// New distances for each node that a walk has to pass.
 const WALK: f64 = 12.0;
-/// The same for a walk by hops, with the rows that it looks through.
-const HOPS: f64 = 30.0;
+/// The same for a walk by hops, with the rows that it looks through where one in twenty passes.
+const HOPS: f64 = 55.0;
 /// Below this share a walk may hop; see `graph::filtered`.
 const HOPS_BELOW: f64 = 0.25;
 
@@ -79,5 +79,51 @@ impl Situation {
     fn walk_cost(&self) -> f64 {
         let nodes = if self.share() < HOPS_BELOW { HOPS } else { WALK / self.share() };
         self.ef as f64 * nodes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(share: f64, all: usize, ef: usize) -> PlanKind {
+        let nodes = (share * all as f64) as usize;
+        Situation { nodes, all, open: false, exact: false, ef }.plan()
+    }
+
+    #[test]
+    fn plans_follow_the_count_and_the_share() {
+        let million = 1_000_000;
+        for (share, expected) in [
+            (0.0, PlanKind::None),
+            (0.000_001, PlanKind::Scan),
+            (0.01, PlanKind::Scan),
+            (0.04, PlanKind::Scan),
+            (0.1, PlanKind::FilteredGraph),
+            (0.9, PlanKind::FilteredGraph),
+            (0.95, PlanKind::LateFilteredGraph),
+            (1.0, PlanKind::LateFilteredGraph),
+        ] {
+            assert_eq!(plan(share, million, 200), expected, "{share}");
+        }
+        // A wide search passes many nodes, so scans pay for longer; of few nodes all are scanned.
+        assert_eq!(plan(0.1, million, 1000), PlanKind::Scan);
+        assert_eq!(plan(1.0, 2_000, 200), PlanKind::Scan);
+        let open = Situation { nodes: 10, all: 10, open: true, exact: false, ef: 200 };
+        assert_eq!(open.plan(), PlanKind::Graph);
+        assert_eq!(Situation { exact: true, ..open }.plan(), PlanKind::Exact);
+        assert_eq!(Situation { nodes: 0, ..open }.plan(), PlanKind::None);
+    }
+
+    #[test]
+    fn from_scans_to_walks_and_hardly_back() {
+        for all in [10_000, 100_000, 10_000_000] {
+            let scans: Vec<bool> = (1..=100)
+                .map(|percent| plan(f64::from(percent) / 100.0, all, 200) == PlanKind::Scan)
+                .collect();
+            // Once, at the share where hops end and a walk through all nodes costs more for a while.
+            let back = scans.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+            assert!(back <= 1, "{all}: {scans:?}");
+        }
     }
 }
