@@ -187,9 +187,11 @@ impl Index {
 
     /// Replaces `nearest` by the nominees that are likely among the k nearest, compared exactly.
     fn rerank_nominees(&self, task: &Task<'_>, open: bool, buffers: &mut Buffers) {
-        if open && self.is_changing(task.view) {
+        // Nodes with something of a filter's carry it now; of others that is only known while nothing changes.
+        if task.selection.matching.is_none() && self.is_changing(task.view) {
             buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
-        } else if !open && (self.expiring() || task.selection.matching.is_none()) {
+        }
+        if !open && self.expiring() {
             buffers.nominees.retain(|&(_, node)| self.has_any(task, node));
         }
         self.rerank(task.query, task.k, buffers);
@@ -229,7 +231,7 @@ impl Index {
                     && (known && !excludes || self.items.parts.on(node).any(|slot| task.selection.lets(slot)))
             }
             None if excludes => self.has_any(task, node),
-            None => !self.graph.is_dead(node),
+            None => self.graph.dead_nodes() == 0 || !self.graph.is_dead(node),
         }
     }
 
