@@ -157,7 +157,8 @@ fn a_change_is_seen_by_the_next_filtered_query() {
     for _ in 0..30 {
         tester.batch(300);
     }
-    let filters: Vec<(Json, fn(&super::live_tests::Model) -> bool)> = vec![
+    type Passes = fn(&super::live_tests::Model) -> bool;
+    let filters: Vec<(Json, Passes)> = vec![
         (json!({"price": {"lt": 50}}), |item| item.price.is_some_and(|price| price < 50)),
         (json!({"price": {"gte": 90}}), |item| item.price.is_some_and(|price| price >= 90)),
         (json!({"colour": "red"}), |item| item.colour == Some("red")),

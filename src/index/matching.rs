@@ -217,13 +217,14 @@ impl View<'_> {
             ids.iter().filter_map(|id| self.find(id)).for_each(|slot| slots.insert(slot));
             return Arc::new(Matching::once(self, slots));
         }
+        let is_new = here.is_none();
         let (_, mut matching) = here.unwrap_or_else(|| {
             fresh.extend(ids.iter().cloned());
             (0, Arc::new(Matching::nothing()))
         });
         if !fresh.is_empty() || matching.seq < self.seq() || matching.slots.len() < self.items() as usize {
             let matching = Arc::make_mut(&mut matching);
-            if matching.slots.len() == 0 {
+            if is_new {
                 // All are looked for below.
                 matching.slots.grow(self.items() as usize);
             }
