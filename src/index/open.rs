@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use super::Index;
 use super::items::{ItemParts, Items};
 use super::live::Writer;
+use super::matching::Filters;
 use super::notes::Notes;
 use super::schema::Schema;
 use crate::arena::{Array, AtomicArray, Mode, Readers, Region, SlotTable};
@@ -181,6 +182,7 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         inverse_norms,
         items: item_table,
         columns,
+        filters: Filters::new(),
         buffers: Mutex::new(Vec::new()),
         published: AtomicU64::new(facts.covers),
         readers: Readers::default(),
