@@ -4,16 +4,24 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::ProfileError;
 use super::read::{Fields, child, error, shown};
+use super::{ProfileError, RankInput};
 use crate::attributes::{
-    AttributeSchema, AttributeSpec, Filter, FilterContext, FilterError, format_time, parse_time,
+    AttributeSchema, AttributeSpec, Bitset, Columns, Filter, FilterContext, FilterError, ItemFacts,
+    format_time, parse_time,
 };
 
 /// Names a profile may use: the collection's attributes and the context's declared names.
 pub(super) struct Names<'a> {
     pub(super) schema: &'a AttributeSchema,
     pub(super) context: Declared,
+}
+
+impl Names<'_> {
+    /// The error of a name that no attribute has.
+    pub(super) fn unknown(&self, name: &str) -> String {
+        self.schema.unknown(name, &[])
+    }
 }
 
 /// The names of the request's context that the profile declares.
@@ -117,9 +125,28 @@ impl Located {
         &self.filter
     }
 
-    /// The filter with this request's time and context values put in.
-    pub(super) fn bind(&self, context: &FilterContext) -> Result<Filter, FilterError> {
-        self.filter.bind(context).map_err(|inner| self.locate(inner))
+    /// Where it stands in the profile.
+    pub(super) fn pointer(&self) -> &str {
+        &self.pointer
+    }
+
+    /// The tests that keep an item out, as pointers into the profile; None when it matches.
+    pub(super) fn blame(
+        &self,
+        item: u32,
+        columns: &Columns,
+        facts: &dyn ItemFacts,
+        context: &FilterContext,
+    ) -> Result<Option<Vec<String>>, FilterError> {
+        let blame = self.filter.blame(item, columns, facts, context).map_err(|inner| self.locate(inner))?;
+        let locate = |inner: String| format!("{}{inner}", self.pointer);
+        Ok(blame.map(|clauses| clauses.into_iter().map(locate).collect()))
+    }
+
+    /// The places in `items` of those that match.
+    pub(super) fn select(&self, items: &[u32], input: &RankInput<'_>) -> Result<Bitset, FilterError> {
+        let places = self.filter.select(items, input.columns, input.facts, input.context);
+        places.map_err(|inner| self.locate(inner))
     }
 
     fn holds_in(&self, context: &FilterContext) -> Result<bool, FilterError> {

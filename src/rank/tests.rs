@@ -37,6 +37,29 @@ impl World {
         Profile::parse(json, &self.schema).expect("profile")
     }
 
+    /// A request with nothing but candidates.
+    pub(super) fn input<'a>(
+        &'a self,
+        candidates: &'a [Candidate],
+        context: &'a FilterContext,
+        limit: usize,
+    ) -> RankInput<'a> {
+        RankInput {
+            candidates,
+            newcomers: &[],
+            pinned: &[],
+            why: &[],
+            metric: Metric::Cosine,
+            columns: &self.columns,
+            facts: self,
+            vectors: self,
+            context,
+            limit,
+            seed: 1,
+            explain: true,
+        }
+    }
+
     fn rank(
         &self,
         profile: &Profile,
@@ -44,20 +67,11 @@ impl World {
         context: &FilterContext,
         limit: usize,
     ) -> (Vec<Ranked>, Vec<Shortfall>) {
-        let input = RankInput {
-            candidates,
-            metric: Metric::Cosine,
-            columns: &self.columns,
-            facts: self,
-            vectors: self,
-            context,
-            limit,
-            explain: true,
-        };
-        rank(profile, &input).expect("rank")
+        let ranking = rank(profile, &self.input(candidates, context, limit)).expect("rank");
+        (ranking.results, ranking.shortfalls)
     }
 
-    fn ids(&self, results: &[Ranked]) -> Vec<&str> {
+    pub(super) fn ids(&self, results: &[Ranked]) -> Vec<&str> {
         results.iter().map(|result| self.id(result.item)).collect()
     }
 }
@@ -103,7 +117,7 @@ fn shop() -> (World, Vec<Candidate>) {
     (World::new(schema, &items), candidates.collect())
 }
 
-fn context(values: Json) -> FilterContext {
+pub(super) fn context(values: Json) -> FilterContext {
     let values = values.as_object().expect("object").clone().into_iter().collect::<BTreeMap<_, _>>();
     FilterContext { now: 10 * 86_400_000, values }
 }
@@ -227,17 +241,10 @@ fn a_wrong_context_is_an_error_with_its_place_in_the_profile() {
         "rules": [{"name": "r", "when": {"brand": {"context": "brand"}}, "add": 1}]}));
     let failure = |values: Json| {
         let context = context(values);
-        let input = RankInput {
-            candidates: &candidates,
-            metric: Metric::Cosine,
-            columns: &world.columns,
-            facts: &world,
-            vectors: &world,
-            context: &context,
-            limit: 3,
-            explain: false,
-        };
-        (rank(&profile, &input).expect_err("refused").pointer, profile.check_context(&context).is_err())
+        (
+            rank(&profile, &world.input(&candidates, &context, 3)).expect_err("refused").pointer,
+            profile.check_context(&context).is_err(),
+        )
     };
     assert!(failure(json!({})).0.starts_with("/rules/0/when/brand"));
     let (pointer, refused) = failure(json!({"brand": "acme", "likes": {"a": "much"}}));

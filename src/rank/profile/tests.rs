@@ -46,27 +46,6 @@ fn the_whole_language_is_read() {
 }
 
 #[test]
-fn what_a_later_version_reads_is_refused_by_name() {
-    let rule = json!({"name": "r", "when": {}, "pin": {"id": "x", "position": 1}});
-    let limit = |key: &str| json!({"diversity": {"limits": [{"name": "l", "attribute": "brand", key: 1}]}});
-    for (document, pointer) in [
-        (json!({"explore": {}}), "/explore"),
-        (json!({"fallback": {}}), "/fallback"),
-        (json!({"min_results": 1}), "/min_results"),
-        (json!({"rules": [rule]}), "/rules/0/pin"),
-        (limit("min"), "/diversity/limits/0/min"),
-        (limit("max_share"), "/diversity/limits/0/max_share"),
-        (limit("window"), "/diversity/limits/0/window"),
-        (json!({"diversity": {"relax": []}}), "/diversity/relax"),
-        (json!({"score": {"terms": [{"attribute": "_clicks"}]}}), "/score/terms/0/attribute"),
-    ] {
-        let error = refused(document);
-        assert_eq!(error.pointer, pointer);
-        assert!(error.reason.contains("known but not supported yet by this version"), "{error}");
-    }
-}
-
-#[test]
 fn errors_point_at_the_place_and_say_the_value_and_the_limit() {
     let term = |term: Json| json!({"score": {"terms": [term]}});
     let rule = |rule: Json| json!({"context": {"minor": "bool", "w": "weights"}, "rules": [rule]});

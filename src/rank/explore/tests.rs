@@ -1,0 +1,1 @@
+//! Draws and their propensities.
