@@ -129,10 +129,10 @@ impl<'a> Fill<'a> {
         self.queue = Queue::new(self.pool, self.vectors, self.diversity, places, peers(&self.line));
     }
 
-    /// Brings the next pin or explored item forward to a position that nobody may fill. An explored item that would break
-    /// a hard window there leaves the list.
+    /// Brings the next explored item, or when there is none the next pin, forward to a position that nobody may fill. An
+    /// explored item that would break a hard window there leaves the list.
     fn close_gap(&mut self, position: usize) -> bool {
-        let Some(from) = self.line.next_taken(position) else { return false };
+        let Some(from) = self.line.next_fixed(position) else { return false };
         let Some(placed) = self.line.take(from, &mut self.limits) else { return false };
         let pinned = matches!(placed.how, How::Pinned(_));
         if pinned || self.limits.hard_windows_allow(placed.place, position) {
@@ -157,3 +157,6 @@ fn filled(line: &Line) -> Vec<usize> {
     let filled = line.placed().filter(|(_, placed)| matches!(placed.how, How::Filled(_)));
     filled.map(|(_, placed)| placed.place).collect()
 }
+
+#[cfg(test)]
+mod tests;

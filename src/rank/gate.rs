@@ -101,9 +101,8 @@ impl Located {
     /// A filter over the request's context alone.
     fn context(fields: &Fields<'_>, key: &str, names: &Names<'_>) -> Result<Option<Self>, ProfileError> {
         let Some(json) = fields.get(key) else { return Ok(None) };
-        let located = Located::parse(json, fields.at(key), &names.context.types, names)?;
-        no_built_ins(json, &located.pointer)?;
-        Ok(Some(located))
+        only_declared(json, &fields.at(key), &names.context)?;
+        Located::parse(json, fields.at(key), &names.context.types, names).map(Some)
     }
 
     fn parse(
@@ -208,19 +207,21 @@ fn references_declared(json: &Json, pointer: &str, declared: &Declared) -> Resul
     }
 }
 
-/// A filter over the context has no items, so no `_id` and the like to ask for.
-fn no_built_ins(json: &Json, pointer: &str) -> Result<(), ProfileError> {
+/// A filter over the context asks for its declared names: it has no items with an `_id` and the like.
+fn only_declared(json: &Json, pointer: &str, declared: &Declared) -> Result<(), ProfileError> {
     for (key, value) in json.as_object().into_iter().flatten() {
         let at = child(pointer, key);
-        if key.starts_with('_') {
-            return Err(error(
-                at,
-                format!("{key:?} belongs to items; a filter over the context uses its declared names"),
-            ));
-        }
         if matches!(key.as_str(), "all" | "any" | "none") {
             let parts = value.as_array().into_iter().flatten().enumerate();
-            parts.into_iter().try_for_each(|(place, part)| no_built_ins(part, &format!("{at}/{place}")))?;
+            for (place, part) in parts {
+                only_declared(part, &format!("{at}/{place}"), declared)?;
+            }
+        } else if key.starts_with('_') {
+            let reason =
+                format!("{key:?} belongs to items; a filter over the context uses its declared names");
+            return Err(error(at, reason));
+        } else if declared.types.find(key).is_none() {
+            return Err(error(at, format!("{key:?} is not declared in the profile's context as a value")));
         }
     }
     Ok(())

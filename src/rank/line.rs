@@ -70,9 +70,13 @@ impl Line {
         Some(placed)
     }
 
-    /// The first position after this one where someone stands.
-    pub(super) fn next_taken(&self, position: usize) -> Option<usize> {
-        (position + 1..self.len()).find(|position| !self.is_free(*position))
+    /// Of the positions after this one, behind which nobody has been filled in: the first of an explored item, so that pins
+    /// keep theirs while they can, or else of a pin.
+    pub(super) fn next_fixed(&self, position: usize) -> Option<usize> {
+        let explored =
+            |position: &usize| matches!(&self.slots[*position], Some(Placed { how: How::Explored(_), .. }));
+        let after = || position + 1..self.len();
+        after().find(explored).or_else(|| after().find(|position| !self.is_free(*position)))
     }
 
     /// Takes off whoever is neither pinned nor explored; the places, by position.

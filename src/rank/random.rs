@@ -121,10 +121,10 @@ fn fraction(x: f64, a: f64, b: f64) -> f64 {
     value
 }
 
-/// The logarithm of the gamma function for arguments of at least 1 (Stirling's series after a shift to 8 or more).
+/// The logarithm of the gamma function for arguments of at least 1 (Stirling's series after a shift to 16 or more).
 fn ln_gamma(x: f64) -> f64 {
     let (mut x, mut shift) = (x, 0.0);
-    while x < 8.0 {
+    while x < 16.0 {
         shift += x.ln();
         x += 1.0;
     }

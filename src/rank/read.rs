@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 
 use super::{Profile, ProfileError};
+use crate::attributes::parse_duration;
 
 /// One object of the document and where it stands. A field that is `null` is absent.
 pub(super) struct Fields<'a> {
@@ -132,6 +133,14 @@ impl<'a> Fields<'a> {
                 Err(self.fail("name", format!("{name:?} is the name of an earlier one; names are unique")))
             }
         }
+    }
+
+    /// A duration such as `7d`, in milliseconds.
+    pub(super) fn duration(&self, key: &str) -> Result<Option<i64>, ProfileError> {
+        let Some(json) = self.get(key) else { return Ok(None) };
+        let expected = || format!("expected a duration such as \"36h\" or \"7d\", not {}", shown(json));
+        let text = json.as_str().ok_or_else(|| self.fail(key, expected()))?;
+        parse_duration(text).map(Some).map_err(|reason| self.fail(key, reason))
     }
 
     pub(super) fn need_text(&self, key: &str) -> Result<&'a str, ProfileError> {

@@ -4,8 +4,8 @@
 //! to the other's, and a list a set of edges with a capacity at each node (a b-matching). It can grow as long as there is
 //! an augmenting path (Berge, 1957; Ford and Fulkerson, 1956): a candidate comes on, one that it crowds out goes, another
 //! comes on in that one's place, and so on. So with such limits on one or two attributes no list stays short that could
-//! be filled. Every pair of attributes is tried; what other limits say is asked of each path as a whole, and then the
-//! result may be short of the best.
+//! be filled. Every pair of attributes is tried; what other limits say is asked of each path as a whole. When that fails,
+//! two are looked for that fit in one's place. With limits that are no such pair the result may be short of the best.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,10 @@ pub(super) fn longer(
             attributes[..second].iter().any(|a| Edges::new(choice, *a, *b).augment(choice, keep_mins))
         })
     };
-    while choice.count < wanted && (pairs(&mut choice, true) || pairs(&mut choice, false)) {}
+    let more = |choice: &mut Choice<'_>| {
+        pairs(choice, true) || pairs(choice, false) || choice.swap(true) || choice.swap(false)
+    };
+    while choice.count < wanted && more(&mut choice) {}
     (choice.count > chosen.len()).then(|| choice.places())
 }
 
@@ -81,6 +84,37 @@ impl<'a> Choice<'a> {
                 *count = if on { *count + 1 } else { *count - 1 };
             }
         }
+    }
+
+    /// Takes one off and two on, the best that fit; false, and nothing changed, when there are none. With `keep_mins`
+    /// nothing goes that a `min` needs.
+    fn swap(&mut self, keep_mins: bool) -> bool {
+        let mut fits = Vec::new();
+        for goes in (0..self.chosen.len()).rev() {
+            if !self.chosen[goes] || (keep_mins && self.limits.is_needed(goes)) {
+                continue;
+            }
+            self.turn(&[goes], false);
+            fits.clear();
+            fits.extend((0..self.chosen.len()).filter(|place| *place != goes && self.admits(*place)));
+            for (at, first) in fits.iter().enumerate() {
+                self.turn(&[*first], true);
+                if let Some(second) = fits[at + 1..].iter().find(|second| self.admits(**second)) {
+                    self.turn(&[*second], true);
+                    return true;
+                }
+                self.turn(&[*first], false);
+            }
+            self.turn(&[goes], true);
+        }
+        false
+    }
+
+    /// Whether a candidate that is not on the list has room.
+    fn admits(&self, place: usize) -> bool {
+        !self.chosen[place]
+            && !self.fixed[place]
+            && self.limits.keys(place).iter().all(|number| self.has_room(*number))
     }
 
     fn places(&self) -> Vec<usize> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::ProfileError;
 use super::gate::Names;
 use super::read::{Fields, number, shown};
-use crate::attributes::{AttributeType, parse_duration, parse_time};
+use crate::attributes::{AttributeType, parse_time};
 
 /// One addend of the score: `weight` times its value, `missing` standing in for the value an item lacks.
 #[derive(Debug)]
@@ -235,7 +235,8 @@ impl Decay {
                         Origin::At(time.map_err(reason)? as f64)
                     }
                 };
-                (origin, duration(fields, "scale")?, duration(fields, "offset")?)
+                let millis = |key| Ok(fields.duration(key)?.map(|millis| millis as f64));
+                (origin, millis("scale")?, millis("offset")?)
             }
             AttributeType::Int | AttributeType::Float => {
                 fields.need("origin")?;
@@ -264,11 +265,6 @@ impl Decay {
             Shape::Linear => (1.0 - distance / 2.0).max(0.0),
         }
     }
-}
-
-fn duration(fields: &Fields<'_>, key: &str) -> Result<Option<f64>, ProfileError> {
-    let millis = fields.text(key)?.map(parse_duration).transpose();
-    Ok(millis.map_err(|reason| fields.fail(key, reason))?.map(|millis| millis as f64))
 }
 
 fn affinity(fields: &Fields<'_>, names: &Names<'_>) -> Result<Source, ProfileError> {

@@ -128,9 +128,10 @@ fn order(profile: Json, values: Json) -> Vec<String> {
     world.ids(&results).into_iter().map(str::to_owned).collect()
 }
 
-/// The fenced JSON blocks of docs/ranking.md.
-fn page_blocks() -> Vec<Json> {
-    let page = include_str!("../../docs/ranking.md");
+const PAGE: &str = include_str!("../../docs/ranking.md");
+
+/// The fenced JSON blocks of a page.
+fn blocks(page: &str) -> Vec<Json> {
     let blocks = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     blocks.map(|block| serde_json::from_str(block).expect("a JSON block")).collect()
 }
@@ -140,8 +141,20 @@ fn close(a: &Json, b: f64) -> bool {
 }
 
 #[test]
+fn the_page_s_profiles_are_profiles() {
+    let schema = json!({"brand": "keyword", "seller": "keyword", "section": "keyword", "tags": "keywords", "own": "bool",
+        "sales": "int", "stock": "int", "return_rate": "float"});
+    let schema = AttributeSchema::from_json(&schema).expect("schema");
+    let profiles = blocks(PAGE.split_once("## A worked example").expect("the example").0);
+    assert_eq!(profiles.len(), 7);
+    for profile in profiles {
+        Profile::parse(&profile, &schema).unwrap_or_else(|error| panic!("{profile}: {error}"));
+    }
+}
+
+#[test]
 fn the_page_s_worked_example() {
-    let blocks = page_blocks();
+    let blocks = blocks(PAGE.split_once("## A worked example").expect("the example").1);
     let [schema, profile, items, results, shortfall] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
     let vector =
         |item: &Json| -> Vec<f32> { serde_json::from_value(item["vector"].clone()).expect("vector") };

@@ -1,6 +1,7 @@
 //! Asking a short list of items, such as the candidates of one request: each test is resolved once, to dictionary codes
 //! where there are any, and then runs down the list. Same answers as asking the items one by one.
 
+use super::eval;
 use super::predicate::{Check, Texts};
 use super::{Field, Filter, FilterContext, FilterError, ItemFacts, Leaf, Node};
 use crate::attributes::columns::Column;
@@ -83,21 +84,10 @@ impl Scope<'_> {
                 Some(column) => self.column(column, check),
                 None => Bitset::empty(self.items.len()),
             },
-            (Field::Id, Check::Text(texts)) => self.every(|item| texts.holds(self.facts.id(item))),
-            (Field::InsertedAt, Check::Ints(ints)) => {
-                self.every(|item| ints.holds(self.facts.inserted_at(item)))
+            _ => {
+                let scope = eval::Scope::new(self.columns, self.facts, self.context);
+                self.every(|item| scope.leaf_holds(leaf, check, item))
             }
-            (Field::Seq, Check::Ints(ints)) => {
-                self.every(|item| ints.holds(i64::try_from(self.facts.seq(item)).unwrap_or(i64::MAX)))
-            }
-            (Field::Context(name), check) => {
-                let value = self.context.values.get(name);
-                match value.is_some_and(|value| check.holds_json(value)) {
-                    true => Bitset::full(self.items.len()),
-                    false => Bitset::empty(self.items.len()),
-                }
-            }
-            _ => Bitset::empty(self.items.len()),
         }
     }
 

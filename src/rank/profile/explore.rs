@@ -1,6 +1,6 @@
 //! Explore slots: how many, where, for whom, and how they are drawn.
 
-use crate::attributes::{AttributeType, ItemFacts, parse_duration};
+use crate::attributes::{AttributeType, ItemFacts};
 use crate::rank::ProfileError;
 use crate::rank::gate::{Gate, Names};
 use crate::rank::read::{Fields, error, shown};
@@ -77,8 +77,7 @@ impl Explore {
             }
         };
         let (trials, successes) = parse_counters(fields, names, policy)?;
-        let max_age = fields.text("max_age")?.map(parse_duration).transpose();
-        let max_age = max_age.map_err(|reason| fields.fail("max_age", reason))?;
+        let max_age = fields.duration("max_age")?;
         let max_impressions = fields.whole("max_impressions", 1, usize::MAX)?.map(|most| most as u64);
         if max_age.is_none() && max_impressions.is_none() {
             return Err(fields.fail_here("who is new? Give max_age, max_impressions or both"));
