@@ -42,7 +42,7 @@ impl Basis {
 }
 
 /// Samples behind an estimated propensity.
-const SAMPLES: u32 = 256;
+const SAMPLES: u32 = 1024;
 
 /// Fills the slots whose positions the list has; how many.
 pub(super) fn draw(

@@ -84,7 +84,7 @@ impl<'a> Limits<'a> {
         let mut ordinals: Vec<usize> = limits.iter().map(|(limit, _)| limit.ordinal).collect();
         ordinals.sort_unstable();
         ordinals.dedup();
-        let mut numbers = Numbers::new(ordinals.len());
+        let mut numbers = Numbers::new(ordinals.len(), pool.scored.len());
         for scored in &pool.scored {
             for (attribute, ordinal) in ordinals.iter().enumerate() {
                 numbers.add(attribute, *ordinal, scored.item, columns);
@@ -400,9 +400,11 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn new(attributes: usize) -> Self {
-        let tables = (0..attributes).map(|_| HashMap::default()).collect();
-        Numbers { tables, keys: Vec::new(), ends: Vec::new(), values: Vec::new() }
+    fn new(attributes: usize, items: usize) -> Self {
+        let table = |_| HashMap::with_capacity_and_hasher(items, BuildHasherDefault::default());
+        let keys = Vec::with_capacity(attributes * items);
+        let tables = (0..attributes).map(table).collect();
+        Numbers { tables, keys, ends: Vec::with_capacity(items), values: Vec::new() }
     }
 
     /// Adds the values of an item, each once; none when the attribute is missing.
@@ -447,7 +449,7 @@ fn plain_key(value: &Value) -> Option<u64> {
 
 /// A hash for numbers that nobody outside chooses many of: one multiplication (Fibonacci hashing).
 #[derive(Default)]
-struct Spread(u64);
+pub(super) struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {
@@ -455,6 +457,9 @@ impl Hasher for Spread {
     }
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
     fn write_u64(&mut self, number: u64) {
         let spread = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use super::ItemVectors;
 use super::pool::Pool;
 use super::terms::scaled;
+use super::units::Units;
 
 /// What MMR made of a pick.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,10 +135,8 @@ impl PartialOrd for Entry {
 }
 
 /// What is known of a candidate's cosines to those on the list.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Known {
-    /// Its unit vector, once needed.
-    unit: Option<Vec<f32>>,
     /// Greatest cosine to the first `seen` peers and the place it is to.
     nearest: Option<(f32, usize)>,
     seen: usize,
@@ -146,7 +145,7 @@ struct Known {
 /// See the module's page.
 pub(super) struct Mmr<'a> {
     pool: &'a Pool,
-    vectors: &'a dyn ItemVectors,
+    units: Units<'a>,
     diversity: f64,
     range: (f64, f64),
     known: Vec<Known>,
@@ -167,8 +166,9 @@ impl<'a> Mmr<'a> {
     ) -> Self {
         let known = vec![Known::default(); pool.scored.len()];
         let (range, heap) = (pool.range(), BinaryHeap::with_capacity(places.len()));
+        let units = Units::new(pool, vectors);
         let mut mmr =
-            Mmr { pool, vectors, diversity, range, known, peers, heap, held: Vec::new(), aside: Vec::new() };
+            Mmr { pool, units, diversity, range, known, peers, heap, held: Vec::new(), aside: Vec::new() };
         let entries: Vec<Entry> = places.iter().map(|place| mmr.entry(*place)).collect();
         mmr.heap.extend(entries);
         mmr
@@ -226,45 +226,14 @@ impl<'a> Mmr<'a> {
 
     /// Compares a candidate with those who came since it was last compared.
     fn look(&mut self, place: usize) {
-        let mut known = std::mem::take(&mut self.known[place]);
-        let unit = known.unit.take().unwrap_or_else(|| self.unit(place));
+        let mut known = self.known[place];
         for &other in &self.peers[known.seen..] {
-            if self.known[other].unit.is_none() {
-                self.known[other].unit = Some(self.unit(other));
-            }
-            let cosine = self.known[other].unit.as_deref().map_or(0.0, |other| cosine(&unit, other));
+            let cosine = self.units.cosine(place, other);
             if known.nearest.is_none_or(|(nearest, _)| cosine > nearest) {
                 known.nearest = Some((cosine, other));
             }
         }
-        self.known[place] = Known { unit: Some(unit), nearest: known.nearest, seen: self.peers.len() };
+        known.seen = self.peers.len();
+        self.known[place] = known;
     }
-
-    fn unit(&self, place: usize) -> Vec<f32> {
-        let mut vector = Vec::new();
-        self.vectors.vector(self.pool.scored[place].item, &mut vector);
-        normalise(&mut vector);
-        vector
-    }
-}
-
-/// Makes a vector's length 1; a zero vector (or one that is not finite) becomes zero, whose cosines are 0.
-pub(super) fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    let usable = length > 0.0 && length.is_finite();
-    vector.iter_mut().for_each(|x| *x = if usable { (f64::from(*x) / length) as f32 } else { 0.0 });
-}
-
-/// Of unit vectors. Sixteen sums side by side, which the compiler keeps in vector registers.
-pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let (a_chunks, a_rest) = a.as_chunks::<16>();
-    let (b_chunks, b_rest) = b.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += x * y;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    (sums.iter().sum::<f32>() + rest).clamp(-1.0, 1.0)
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Profile`] is parsed once (`profile`, with `read`, `gate`, `terms`). [`rank`] then works on one request: `score` gives
 //! each entrant its number (`algebra`), `pool` sorts them, pins and explored items (`explore`, `random`) take their positions
-//! in the `line`, `fill` fills the rest top-down (`mmr`, `limits`, `repair`), `explain` says why. The same input and
+//! in the `line`, `fill` fills the rest top-down (`mmr`, `units`, `limits`, `repair`), `explain` says why. The same input and
 //! seed give the same list, to the last bit, whatever the order of the candidates.
 #![doc = include_str!("../../docs/ranking.md")]
 
@@ -22,6 +22,7 @@ mod read;
 mod repair;
 mod score;
 mod terms;
+mod units;
 
 pub use explore::{Basis, Explored};
 pub use patch::merge_patch;

@@ -1,13 +1,15 @@
 //! Scores of a request's candidates, column by column: a term at a time, then a rule at a time, then the algebra.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use serde_json::Value as Json;
 
 use super::RankInput;
 use super::algebra::{combine, finite, utility};
+use super::limits::Spread;
 use super::profile::{Effect, Recipe, Rule};
-use super::terms::{Decay, Field, Origin, Place, Source, Term, Transform, Weights, read_weights};
+use super::terms::{Decay, Field, Origin, Place, Source, Term, Transform, Weights, each_weight};
 use crate::attributes::{Bitset, FilterContext, FilterError};
 use crate::index::Candidate;
 
@@ -70,23 +72,14 @@ struct Steps {
     addends: Vec<f64>,
 }
 
+/// Weights by dictionary code.
+type Codes = HashMap<u32, f64, BuildHasherDefault<Spread>>;
+
 /// A term with this request's values put in.
 enum Ready<'a> {
-    Number {
-        field: &'a Field,
-        transform: Transform,
-        range: (f64, f64),
-    },
-    Decay {
-        source: &'a Decay,
-        field: &'a Field,
-        origin: f64,
-    },
-    /// Weights by dictionary code.
-    Affinity {
-        ordinal: usize,
-        weights: HashMap<u32, f64>,
-    },
+    Number { field: &'a Field, transform: Transform, range: (f64, f64) },
+    Decay { source: &'a Decay, field: &'a Field, origin: f64 },
+    Affinity { ordinal: usize, weights: Codes },
 }
 
 impl<'a> Scorer<'a> {
@@ -217,13 +210,20 @@ impl<'a> Ready<'a> {
             }
             Source::Affinity { ordinal, weights, .. } => {
                 let code = |keyword: &str| input.columns.code(*ordinal, keyword);
-                let by_code = |weights: &BTreeMap<String, f64>| {
-                    weights.iter().filter_map(|(keyword, weight)| Some((code(keyword)?, *weight))).collect()
-                };
-                let weights = match weights {
-                    Weights::Literal(weights) => by_code(weights),
-                    Weights::Context(name) => by_code(&context_weights(name, &term.pointer, input.context)?),
-                };
+                let mut by_code = Codes::default();
+                match weights {
+                    Weights::Literal(weights) => {
+                        let known =
+                            weights.iter().filter_map(|(keyword, weight)| Some((code(keyword)?, *weight)));
+                        by_code.extend(known);
+                    }
+                    Weights::Context(name) => {
+                        context_weights(name, &term.pointer, input.context, |keyword, weight| {
+                            by_code.extend(code(keyword).map(|code| (code, weight)));
+                        })?
+                    }
+                }
+                let weights = by_code;
                 Ready::Affinity { ordinal: *ordinal, weights }
             }
         })
@@ -285,15 +285,16 @@ fn range(field: &Field, input: &RankInput<'_>, items: &[u32]) -> (f64, f64) {
     there.fold((f64::MAX, f64::MIN), |(low, high), number| (low.min(number), high.max(number)))
 }
 
-/// The request's weights of this name; none when it sends none.
+/// Gives `each` the request's weights of this name; none when it sends none.
 fn context_weights(
     name: &str,
     pointer: &str,
     context: &FilterContext,
-) -> Result<BTreeMap<String, f64>, FilterError> {
+    each: impl FnMut(&str, f64),
+) -> Result<(), FilterError> {
     match context.values.get(name).unwrap_or(&Json::Null) {
-        Json::Null => Ok(Default::default()),
-        json => read_weights(json).map_err(|reason| FilterError {
+        Json::Null => Ok(()),
+        json => each_weight(json, each).map_err(|reason| FilterError {
             pointer: format!("{pointer}/affinity/weights"),
             reason: format!("context {name:?}: {reason}"),
         }),

@@ -295,16 +295,25 @@ pub(super) const MAX_WEIGHTS: usize = 10_000;
 
 /// Reads an object of keywords and finite numbers.
 pub(super) fn read_weights(json: &Json) -> Result<BTreeMap<String, f64>, String> {
+    let mut weights = BTreeMap::new();
+    each_weight(json, |keyword, weight| {
+        weights.insert(keyword.to_owned(), weight);
+    })?;
+    Ok(weights)
+}
+
+/// Gives `each` the keywords and finite numbers of an object.
+pub(super) fn each_weight(json: &Json, mut each: impl FnMut(&str, f64)) -> Result<(), String> {
     let Json::Object(fields) = json else {
         return Err(format!("expected an object of keywords and numbers, not {}", shown(json)));
     };
     if fields.len() > MAX_WEIGHTS {
         return Err(format!("{} weights given; the limit is {MAX_WEIGHTS}", fields.len()));
     }
-    let weight = |(keyword, weight)| {
-        Ok((String::clone(keyword), number(weight).map_err(|e| format!("{keyword:?}: {e}"))?))
-    };
-    fields.iter().map(weight).collect()
+    for (keyword, weight) in fields {
+        each(keyword, number(weight).map_err(|reason| format!("{keyword:?}: {reason}"))?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

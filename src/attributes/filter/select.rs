@@ -93,20 +93,33 @@ impl Scope<'_> {
 
     /// A column of another type than the filter was made for has no value that passes.
     fn column(&self, column: &Column, check: &Check) -> Bitset {
-        match check {
-            Check::Ints(ints) => self.every(|item| column.int(item).is_some_and(|number| ints.holds(number))),
-            Check::Floats(floats) => {
-                self.every(|item| column.float(item).is_some_and(|number| floats.holds(number)))
+        match (column, check) {
+            (Column::Int(values) | Column::Time(values), Check::Ints(ints)) => {
+                self.values(values.as_slice(), |number| number != Column::NO_INT && ints.holds(number))
             }
-            Check::Bools(bools) => {
+            (Column::Float(values), Check::Floats(floats)) => {
+                self.values(values.as_slice(), |number| floats.holds(number))
+            }
+            (Column::Keyword { codes, .. }, Check::Text(texts)) => {
+                let wanted = Codes::new(column, texts);
+                self.values(codes.as_slice(), |code| code != 0 && wanted.contains(column, code))
+            }
+            (_, Check::Bools(bools)) => {
                 self.every(|item| column.bool(item).is_some_and(|flag| bools[usize::from(flag)]))
             }
-            Check::Text(texts) => {
+            (_, Check::Text(texts)) => {
                 let wanted = Codes::new(column, texts);
                 self.every(|item| column.codes(item).iter().any(|code| wanted.contains(column, *code)))
             }
-            Check::Any(_) => Bitset::empty(self.items.len()),
+            _ => Bitset::empty(self.items.len()),
         }
+    }
+
+    /// The places whose item's element passes.
+    fn values<T: Copy>(&self, values: &[T], holds: impl Fn(T) -> bool) -> Bitset {
+        Bitset::from_fn(self.items.len(), |place| {
+            values.get(self.items[place as usize] as usize).is_some_and(|value| holds(*value))
+        })
     }
 
     fn every(&self, holds: impl Fn(u32) -> bool) -> Bitset {

@@ -164,7 +164,7 @@ fn uniform_propensities_are_the_shares_and_wrong_ones_are_found() {
 
 #[test]
 fn thompson_s_estimates_are_the_shares_and_wrong_ones_are_found() {
-    let requests = if std::env::var_os("SHORTLIST_LONG").is_some() { 100_000 } else { 6_000 };
+    let requests = if std::env::var_os("SHORTLIST_LONG").is_some() { 100_000 } else { 3_000 };
     agrees_only_when_right(&tally(&explore(json!({"policy": "thompson"})), requests));
 }
 

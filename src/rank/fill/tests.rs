@@ -9,10 +9,13 @@ use serde_json::{Value as Json, json};
 
 use crate::attributes::FilterContext;
 use crate::index::Candidate;
-use crate::rank::mmr::{cosine, marginal, normalise};
+use crate::rank::mmr::marginal;
 use crate::rank::terms::scaled;
 use crate::rank::tests::World;
+use crate::rank::units::normalise;
 use crate::rank::{Profile, RankInput, Ranking, rank};
+use crate::vector::kernel::select as kernel;
+use crate::vector::{Element, Operation};
 
 /// An item of the tests' shop. Value 0 is a missing one.
 #[derive(Debug, Clone)]
@@ -41,6 +44,12 @@ enum Bound {
     Share(f64),
     Window(usize, usize),
     Min(usize),
+}
+
+/// Of unit vectors.
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = kernel(Operation::Dot, Element::F32, Element::F32, a.len());
+    dot.one(bytemuck::cast_slice(a), bytemuck::cast_slice(b)).clamp(-1.0, 1.0)
 }
 
 fn item() -> impl Strategy<Value = Item> {
