@@ -49,7 +49,7 @@ impl Catalogue {
             let row = json!({
                 "brand": format!("b{}", h % 3000), "section": format!("s{}", h % 40), "seller": format!("m{}", h % 9001),
                 "tags": [format!("t{}", h % 200), format!("t{}", h / 7 % 200)], "price": (h % 10_000) as f64 / 100.0,
-                "sales": if h % 10 == 0 { Value::Null } else { json!(h % 100_000) }, "stock": h % 50, "own": h % 20 == 0,
+                "sales": if h.is_multiple_of(10) { Value::Null } else { json!(h % 100_000) }, "stock": h % 50, "own": h.is_multiple_of(20),
                 "published": "2025-06-01T00:00:00Z", "return_rate": (h % 100) as f64 / 100.0,
             });
             builder.push(&schema.parse_row(row.as_object().unwrap()).unwrap()).unwrap();

@@ -411,10 +411,11 @@ impl Numbers {
     fn add(&mut self, attribute: usize, ordinal: usize, item: u32, columns: &Columns) {
         let start = self.keys.len();
         match columns.codes(ordinal, item) {
-            [] => match columns.get(ordinal, item).as_ref().and_then(plain_key) {
-                Some(key) => self.push(attribute, key, start),
-                None => {}
-            },
+            [] => {
+                if let Some(key) = columns.get(ordinal, item).as_ref().and_then(plain_key) {
+                    self.push(attribute, key, start);
+                }
+            }
             codes => codes.iter().for_each(|code| self.push(attribute, u64::from(*code), start)),
         }
     }

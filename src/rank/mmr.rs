@@ -34,7 +34,7 @@ pub(super) enum Admission {
 /// The candidates that are left, in the order in which they are asked.
 pub(super) enum Queue<'a> {
     Score(ByScore),
-    Mmr(Mmr<'a>),
+    Mmr(Box<Mmr<'a>>),
 }
 
 impl<'a> Queue<'a> {
@@ -47,7 +47,7 @@ impl<'a> Queue<'a> {
         peers: Vec<usize>,
     ) -> Self {
         if diversity > 0.0 {
-            Queue::Mmr(Mmr::new(pool, vectors, diversity, &places, peers))
+            Queue::Mmr(Box::new(Mmr::new(pool, vectors, diversity, &places, peers)))
         } else {
             let mut open = places;
             open.reverse();

@@ -184,7 +184,8 @@ impl Edges {
                 coming[right] = Some(place);
                 for &other in &self.taken[right] {
                     let left = self.ends[other].0;
-                    if !seen[left] && !(keep_mins && choice.limits.is_needed(other)) {
+                    let stays = keep_mins && choice.limits.is_needed(other);
+                    if !seen[left] && !stays {
                         seen[left] = true;
                         going[left] = Some(other);
                         queue.push_back(left);
