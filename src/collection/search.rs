@@ -15,7 +15,7 @@ use super::query::{Resolved, Weighted, resolve, weigh};
 use super::request::{Return, SearchRequest};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
 use crate::index::{Candidate, Found, Index, PlanKind, SearchParams, View};
-use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Shortfall, merge_patch, rank};
+use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Ranking, Shortfall, merge_patch, rank};
 use crate::vector::Metric;
 
 /// What one search may ask for. Each is a setting, `limits.<name>`.
@@ -82,7 +82,7 @@ pub fn search<'a>(
         took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         seq: view.seq(),
         build: index.build(),
-        seed: request.seed.unwrap_or_else(draw_seed),
+        seed: request.seed.unwrap_or_default(),
         now: format_time(now),
     })
 }
@@ -114,9 +114,10 @@ fn profile(view: &View<'_>, request: &SearchRequest) -> Result<Option<Profile>, 
     })
 }
 
-/// What `now` and the context stand for from here on. The context moves out of the request.
+/// What `now`, the seed and the context stand for from here on. The context moves out of the request.
 fn freeze(mut request: SearchRequest, now: i64) -> (SearchRequest, FilterContext) {
     let values = std::mem::take(&mut request.context);
+    request.seed.get_or_insert_with(draw_seed);
     (request, FilterContext { now, values })
 }
 
@@ -153,11 +154,11 @@ fn allowed(
         }
     }
     let drops = match profile {
-        Some(profile) => profile.drops(context).map_err(|error| filter_error("/rank/rules", error))?,
+        Some(profile) => profile.drops(context).map_err(|error| filter_error("/rank", error))?,
         None => Vec::new(),
     };
     for drop in drops {
-        let matching = evaluate(drop, "/rank/rules")?;
+        let matching = evaluate(drop.filter, &format!("/rank{}", drop.pointer))?;
         set.get_or_insert_with(|| view.all()).subtract(&matching);
     }
     Ok(without_excluded(view, set, excluded(view, request, query)))
@@ -307,15 +308,21 @@ fn order(
     let Some(profile) = profile else { return Ok(by_similarity(pool, request.limit())) };
     let input = RankInput {
         candidates: &pool.candidates,
+        newcomers: &[],
+        pinned: &[],
+        why: &[],
         metric: scoring_metric(view.schema().metric, query),
         columns: view.columns(),
         facts: view,
         vectors: &Vectors(view),
         context,
         limit: request.limit(),
+        seed: request.seed.unwrap_or_default(),
         explain: request.explain || request.fill.terms,
     };
-    rank(profile, &input).map_err(|error| filter_error("/rank", error))
+    let ranking = rank(profile, &input).map_err(|error| filter_error("/rank", error))?;
+    let Ranking { results, shortfalls, .. } = ranking;
+    Ok((results, shortfalls))
 }
 
 /// Weights and negatives take a similarity out of its metric's range, where u would be flat. Dot's u knows no range
@@ -333,6 +340,8 @@ fn by_similarity(pool: &Pool, limit: usize) -> (Vec<Ranked>, Vec<Shortfall>) {
         item: candidate.item,
         similarity: candidate.similarity,
         score: f64::from(candidate.similarity),
+        pinned: None,
+        explored: None,
         explain: None,
     };
     let ranked: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();

@@ -172,6 +172,15 @@ impl Columns {
         self.columns.get(ordinal)?.number(item)
     }
 
+    /// Adds the numbers of these items, as [`Columns::number`] gives them, NaN for a missing one. One look at the column's
+    /// type for all of them.
+    pub fn numbers(&self, ordinal: usize, items: &[u32], out: &mut Vec<f64>) {
+        match self.columns.get(ordinal) {
+            Some(column) => column.numbers(items, out),
+            None => out.extend(items.iter().map(|_| f64::NAN)),
+        }
+    }
+
     /// Dictionary codes of a keyword or keywords value (empty when missing or another type). No allocation.
     pub fn codes(&self, ordinal: usize, item: u32) -> &[u32] {
         self.columns.get(ordinal).map_or(&[], |column| column.codes(item))

@@ -191,7 +191,7 @@ impl<'a> Scope<'a> {
         set
     }
 
-    fn leaf_holds(&self, leaf: &Leaf, check: &Check, item: u32) -> bool {
+    pub(super) fn leaf_holds(&self, leaf: &Leaf, check: &Check, item: u32) -> bool {
         match (&leaf.field, check) {
             (Field::Attribute { ordinal, .. }, check) => {
                 self.columns.column(*ordinal).is_some_and(|column| column_holds(column, check, item))

@@ -10,10 +10,12 @@
 //! - `{"context": "name"}` stands for a value of the request's context, or in place of the list of `in` and `not_in`.
 //! - Item slots that are deleted or superseded are not known here: the caller takes them out of the answer.
 
+mod blame;
 mod eval;
 mod kept;
 mod parse;
 mod predicate;
+mod select;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,6 +41,14 @@ pub trait ItemFacts {
     fn inserted_at(&self, item: u32) -> i64;
     /// Sequence number of the last change.
     fn seq(&self, item: u32) -> u64;
+    /// How often the item was shown; 0 where nobody counts.
+    fn impressions(&self, _item: u32) -> u64 {
+        0
+    }
+    /// How often the item was clicked; 0 where nobody counts.
+    fn clicks(&self, _item: u32) -> u64 {
+        0
+    }
 }
 
 /// What the values `now-7d` and `{"context": ..}` stand for in one request.
