@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use shortlist::rank::Profile;
 
 use self::job::Job;
 use self::write::{Format, Row};
@@ -106,6 +107,12 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("--now is for index files: a server has its own clock");
     }
     let profile = args.profile.as_deref().map(ProfileChoice::read).transpose()?;
+    // A collection that is not there, a wrong key or a wrong profile ends the run here, not in every row.
+    let schema = target.attributes()?;
+    if let Some(ProfileChoice::Document(file, document)) = &profile {
+        Profile::parse(document, &schema)
+            .map_err(|error| anyhow!("{file}: {} (at {:?})", error.reason, error.pointer))?;
+    }
     let job = Job::open(args, &target, profile.as_ref(), now_or_clock(args.now))?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(args.threads.into());
     let pool = threads.build().context("--threads")?;

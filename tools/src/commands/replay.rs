@@ -1,4 +1,4 @@
-//! Asking many requests of one target, on all cores, and what comes back.
+//! Asking many requests on all cores, and what comes back.
 
 use std::path::Path;
 
@@ -6,22 +6,20 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::target::Target;
 use crate::input::Asked;
 use crate::progress::Progress;
 
-/// Asks all, each after `prepare`; answers in the order of the requests. An error names file and place.
+/// Asks all by `search`, each after `prepare`; answers in the order of the requests. An error names file and place.
 pub fn ask_all(
-    target: &Target,
+    search: &(dyn Fn(Value) -> Result<Value> + Sync),
     (path, asked): (&Path, &[Asked]),
     prepare: &(dyn Fn(&Asked, &mut Map<String, Value>) + Sync),
-    now: i64,
     progress: &Progress,
 ) -> Result<Vec<Value>> {
     let one = |asked: &Asked| {
         let mut body = asked.body.clone();
         prepare(asked, &mut body);
-        let answer = target.search(Value::Object(body), now);
+        let answer = search(Value::Object(body));
         progress.inc(1);
         answer.with_context(|| format!("{}: {}", path.display(), asked.place))
     };

@@ -8,7 +8,7 @@ use shortlist::index::{Index, View};
 
 use super::Args;
 use crate::commands::replay::{ask_all, exclude, results};
-use crate::commands::target::{ProfileChoice, Target};
+use crate::commands::target::{ProfileChoice, search_file};
 use crate::input::Asked;
 use crate::progress::{Progress, Report};
 
@@ -27,7 +27,7 @@ pub struct Asking<'a> {
 pub struct Side {
     /// What tables call it.
     pub name: String,
-    target: Target,
+    index: Index,
     now: i64,
     /// Of each query the first k results, as item slots.
     pub lists: Vec<Vec<u32>>,
@@ -40,17 +40,17 @@ pub struct Side {
 impl Side {
     /// Asks all queries.
     pub fn ask(name: String, index: Index, profile: &ProfileChoice, asking: &Asking<'_>) -> Result<Side> {
-        let target = Target::File(Box::new(index));
+        let search = |request| search_file(&index, request, asking.now);
         let queries = (asking.args.queries.as_path(), asking.asked);
         let prepare = |asked: &Asked, body: &mut Map<String, Value>| {
             profile.put_into(body);
             plain(asking.args, asked, body);
         };
         let progress = Progress::new(asking.show, &format!("ask {name}"), asking.asked.len() as u64);
-        let answers = ask_all(&target, queries, &prepare, asking.now, &progress)?;
+        let answers = ask_all(&search, queries, &prepare, &progress)?;
         progress.finish();
-        let index_recall = index_recall(&target, asking)?;
-        let mut side = Side { name, target, now: asking.now, lists: Vec::new(), index_recall, short: 0 };
+        let index_recall = index_recall(&index, asking)?;
+        let mut side = Side { name, index, now: asking.now, lists: Vec::new(), index_recall, short: 0 };
         let view = side.view();
         let lists: Vec<Vec<u32>> = answers.iter().map(|answer| slots(&view, answer).0).collect();
         drop(view);
@@ -61,10 +61,7 @@ impl Side {
 
     /// The index.
     pub fn index(&self) -> &Index {
-        match &self.target {
-            Target::File(index) => index,
-            Target::Server(_) => unreachable!("a side is made of a file"),
-        }
+        &self.index
     }
 
     /// Its items.
@@ -102,21 +99,21 @@ fn slots(view: &View<'_>, answer: &Value) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// Walk against exact search, both without a profile, over queries spread evenly through the file.
-fn index_recall(target: &Target, asking: &Asking<'_>) -> Result<(f64, usize)> {
+fn index_recall(index: &Index, asking: &Asking<'_>) -> Result<(f64, usize)> {
     let step = asking.asked.len().div_ceil(EXACT_QUERIES).max(1);
     let some: Vec<Asked> = asking.asked.iter().step_by(step).cloned().collect();
     let progress = Progress::new(asking.show, "index recall", 2 * some.len() as u64);
+    let search = |request| search_file(index, request, asking.now);
     let ask = |exact: bool| {
         let prepare = |asked: &Asked, body: &mut Map<String, Value>| {
             ProfileChoice::None.put_into(body);
             plain(asking.args, asked, body);
             body.insert("exact".into(), json!(exact));
         };
-        ask_all(target, (&asking.args.queries, &some), &prepare, asking.now, &progress)
+        ask_all(&search, (&asking.args.queries, &some), &prepare, &progress)
     };
     let (found, truth) = (ask(false)?, ask(true)?);
     progress.finish();
-    let Target::File(index) = target else { return Ok((0.0, 0)) };
     let view = index.view(asking.now);
     let pairs = |answer: &Value| {
         let (slots, similarities) = slots(&view, answer);

@@ -17,7 +17,7 @@ pub fn changes(found: &Changes) -> Result<()> {
         format!("{} ({:.0} %)", grouped(count as u128), 100.0 * count as f64 / found.requests.max(1) as f64)
     };
     output::line(format!(
-        "{} requests, the first {} results of each: A is {}, B is {}\n",
+        "{} requests, the first {} results of each: A is {}, B is {}",
         grouped(found.requests as u128),
         found.k,
         found.a,

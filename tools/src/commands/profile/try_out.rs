@@ -98,7 +98,8 @@ pub fn run(args: &Args) -> Result<()> {
     let replay = |profile: &ProfileChoice| -> Result<Vec<Replayed>> {
         let progress = Progress::new(show, &format!("ask {}", profile.name()), asked.len() as u64);
         let prepare = |_: &Asked, body: &mut Map<String, Value>| prepare(args, profile, &attributes, body);
-        let answers = ask_all(&target, (&args.requests, &asked), &prepare, now, &progress)?;
+        let answers =
+            ask_all(&|request| target.search(request, now), (&args.requests, &asked), &prepare, &progress)?;
         progress.finish();
         Ok(answers.iter().map(|answer| Replayed::of(answer, args.k.into())).collect())
     };
