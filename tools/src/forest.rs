@@ -126,6 +126,7 @@ fn differences(area: &Area<'_>, bars: &[Bar], margin: f64) -> Drawn {
         .disable_y_axis()
         .disable_y_mesh()
         .x_labels(5)
+        .x_label_formatter(&|x| format!("{:.2}", if x.abs() < 1e-9 { 0.0 } else { *x }))
         .x_max_light_lines(0)
         .bold_line_style(RGBColor(222, 222, 222))
         .label_style(("sans-serif", 13))
