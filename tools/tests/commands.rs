@@ -2,10 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
-
-use common::{Shop, bin, jsonl, program, shortlist, vectors};
+use common::{Server, Shop, bin, jsonl, program, shortlist, vectors};
 use serde_json::{Value, json};
 
 const ROWS: usize = 300;
@@ -207,47 +204,6 @@ fn bench_measures_saves_truth_and_draws() {
     keys.sort();
     assert_eq!(keys, ["ef", "k", "p50_us", "p95_us", "p99_us", "qps", "recall", "threads", "visited"]);
     assert_eq!((&points[0]["recall"], &points[0]["threads"]), (&json!(1.0), &json!(2)));
-}
-
-/// A server that is stopped when the test ends.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(data: &str) -> Server {
-        let mut command = program();
-        command.args(["serve", "--data", data, "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error"));
-        let mut line = String::new();
-        while !line.contains("listening on http://") {
-            line.clear();
-            assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "the server ended");
-        }
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("address");
-        let server = Server { child, address: address.to_owned() };
-        while !server.is_ready() {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        server
-    }
-
-    fn is_ready(&self) -> bool {
-        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
-        let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
-        let mut status = [0; 12];
-        asked.and_then(|()| stream.read_exact(&mut status)).is_ok() && &status == b"HTTP/1.1 200"
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
