@@ -447,6 +447,31 @@ fn the_sample_is_a_shop_and_its_profile_is_judged() {
     assert_eq!(measure(&report, "novelty")["verdict"], "lower");
     let newest = &report["audits"][1]["largest"][3];
     assert!(newest["b"]["value"].as_f64() > newest["a"]["value"].as_f64(), "{newest}");
+    // What docs/ranking.md says of all queries, and of one.
+    let cost = measure(&report, "NDCG@10")["difference"]["value"].as_f64().expect("a difference");
+    assert!((cost + 0.116).abs() < 0.01, "{cost}");
+    let answer = in_root(&[
+        "query",
+        &index,
+        "--vector",
+        "datasets/debian-sample/queries.npy:282",
+        "--where",
+        "_id!=slashem-x11",
+        "--now",
+        "2026-11-24T00:00:00Z",
+        "--profile",
+        "@datasets/shop-profile.json",
+        "--explain",
+        "--json",
+    ]);
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let gtk = &answer["results"][4];
+    assert_eq!(
+        (&gtk["id"], &gtk["explain"]["rules"][0]["name"]),
+        (&json!("slashem-gtk"), &json!("games-week"))
+    );
+    assert_eq!(gtk["explain"]["position"], json!({"by_score": 7, "final": 5}));
+    assert!((gtk["score"].as_f64().expect("score") - 0.7535).abs() < 1e-3, "{gtk}");
     // No list holds more of a seller than the limit allows.
     let out = shop.arg("lists.jsonl");
     in_root(&[

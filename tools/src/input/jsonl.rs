@@ -15,6 +15,9 @@ use super::items::{Item, ItemOptions, shortened, take_id};
 const MAX_LINE_BYTES: u64 = 16 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// A line's number, counted from 1, and its object.
+pub type Line = (u64, Map<String, Value>);
+
 /// An open file of lines.
 pub struct JsonLines {
     reader: BufReader<Box<dyn Read>>,
@@ -45,8 +48,8 @@ impl JsonLines {
         Some(self.next_object()?.and_then(|(line, fields)| self.item(line, fields)))
     }
 
-    /// The next object as it is, with its line, counted from 1; `None` at the end of the file.
-    pub fn next_object(&mut self) -> Option<Result<(u64, Map<String, Value>), Problem>> {
+    /// The next object as it is; `None` at the end of the file.
+    pub fn next_object(&mut self) -> Option<Result<Line, Problem>> {
         loop {
             match self.read_line() {
                 Ok(false) => return None,
@@ -74,7 +77,7 @@ impl JsonLines {
         Ok(read > 0)
     }
 
-    fn parse(&mut self) -> Result<(u64, Map<String, Value>), Problem> {
+    fn parse(&mut self) -> Result<Line, Problem> {
         let fields = serde_json::from_slice::<Fields>(&self.buffer);
         let Fields(fields) = fields.map_err(|error| Problem::line(self.line, self.explain(&error)))?;
         Ok((self.line, fields))

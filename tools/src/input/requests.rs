@@ -10,10 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::items::take_id;
-use super::jsonl::JsonLines;
+use super::jsonl::{JsonLines, Line};
 use super::{
     InputError, ItemOptions, ItemReader, Problem, VectorOptions, VectorSource, extension, open_file,
 };
+
+/// Rows of vectors that are read at once.
+const CHUNK: usize = 1024;
 
 /// Where requests and their names are.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +49,13 @@ pub struct Requests {
 
 enum Source {
     Lines(Box<JsonLines>),
-    Vectors { rows: Box<VectorSource>, names: Option<Box<ItemReader>> },
+    /// Rows come in chunks; `at` is where the next one begins.
+    Vectors {
+        rows: Box<VectorSource>,
+        names: Option<Box<ItemReader>>,
+        chunk: Vec<u8>,
+        at: usize,
+    },
 }
 
 impl Requests {
@@ -62,7 +71,7 @@ impl Requests {
                 let fields = ItemOptions { id_field, ..ItemOptions::default() };
                 let names =
                     options.names.as_ref().map(|names| ItemReader::open(names, &fields)).transpose()?;
-                Source::Vectors { rows, names: names.map(Box::new) }
+                Source::Vectors { rows, names: names.map(Box::new), chunk: Vec::new(), at: 0 }
             }
         };
         Ok(Requests { path: path.to_path_buf(), source, number: 0 })
@@ -105,8 +114,13 @@ impl Requests {
                 let next = lines.next_object().map(|next| next.and_then(|line| of_line(number, line)));
                 next.transpose().map_err(|problem| problem.in_file(&self.path))
             }
-            Source::Vectors { rows, names } => {
-                let Some(chunk) = rows.next_chunk(1)? else { return Ok(None) };
+            Source::Vectors { rows, names, chunk, at } => {
+                if *at == chunk.len() {
+                    let Some(next) = rows.next_chunk(CHUNK)? else { return Ok(None) };
+                    (*chunk, *at) = (next.bytes, 0);
+                }
+                let row = &chunk[*at..*at + rows.row_bytes()];
+                *at += row.len();
                 let name = match names {
                     None => number.to_string(),
                     Some(names) => match names.next() {
@@ -121,7 +135,7 @@ impl Requests {
                     },
                 };
                 let mut vector = Vec::with_capacity(rows.dimension());
-                rows.element().decode(&chunk.bytes, &mut vector);
+                rows.element().decode(row, &mut vector);
                 let bytes: Vec<u8> = vector.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
                 let query = json!({"vector_f32": STANDARD.encode(bytes)});
                 let body = Map::from_iter([("query".to_string(), query)]);
@@ -131,7 +145,7 @@ impl Requests {
     }
 }
 
-fn of_line(number: u64, (line, mut body): (u64, Map<String, Value>)) -> Result<Asked, Problem> {
+fn of_line(number: u64, (line, mut body): Line) -> Result<Asked, Problem> {
     let name = match body.contains_key("id") {
         true => take_id(&mut body, "id").map_err(|reason| Problem::line(line, reason))?,
         false => number.to_string(),
