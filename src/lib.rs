@@ -12,8 +12,8 @@
 //! | 3 | [`mod@file`] | the index file: header, sections, checksums, writing, opening; `format.md` is its page |
 //! | 3 | [`log`] | the change log: records, segments, sync groups, replay; `format.md` is its page |
 //! | 4 | [`index`] | one index: ids, vectors, graph and attributes together; build, open, search, change |
-//! | 5 | [`rank`] | profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs |
-//! | 5 | [`eval`] | exact ground truth, recall, latency curves |
+//! | 5 | [`rank`] | profiles: score, rules, pins, exploration, diversity. Sees candidates and attributes, nothing of graphs |
+//! | 5 | [`eval`] | exact ground truth, recall, latency curves; relevance, exposure, intervals |
 //! | 6 | [`collection`] | an index, its log and checkpoints; a search request from query to ranked answer; the data directory |
 //! | 7 | [`server`] | HTTP: routes, errors, keys, limits, metrics. axum and tokio appear only here |
 //!

@@ -106,6 +106,86 @@ async fn vectors_items_and_filters_find_what_brute_force_finds() {
     assert_eq!(house.ids(request).await, wanted);
 }
 
+/// A new collection with a named embedding.
+async fn make_named(house: &House) {
+    let schema = json!({"dimension": 4, "metric": "l2", "embedding": "tower-1", "attributes": {"n": "int"}});
+    let request = Request::put("/v1/collections/named").body(schema.to_string().into()).unwrap();
+    assert_eq!(house.send(request).await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_search_waits_for_its_min_seq_but_not_for_ever() {
+    let mut config = ServerConfig { threads: 1, ..ServerConfig::default() };
+    config.limits.min_seq_wait = Duration::from_secs(20);
+    let house = House::new(config);
+    make_named(&house).await;
+    let search = |min_seq: u64| json!({"query": {"vector": [1, 0, 0, 0]}, "limit": 1, "min_seq": min_seq});
+    let batch = json!({"defaults": {"min_seq": 2}, "searches": [{"query": {"vector": [1, 0, 0, 0]}}]});
+    let item = |id: &str| json!({"items": [{"id": id, "vector": [1, 0, 0, 0]}]}).to_string();
+    // With one thread only: searches that wait hold none, or the writes below could not come in.
+    let (one, several, first, second) = tokio::join!(
+        house.post("/v1/collections/named/search", search(2).to_string()),
+        house.post("/v1/collections/named/search/batch", batch.to_string()),
+        house.post("/v1/collections/named/items", item("a")),
+        house.post("/v1/collections/named/items", item("b")),
+    );
+    assert_eq!((first.0, second.0), (StatusCode::OK, StatusCode::OK), "{first:?} {second:?}");
+    assert_eq!((one.0, one.1["seq"].as_u64()), (StatusCode::OK, Some(2)), "{one:?}");
+    assert_eq!(several.1["answers"][0]["answer"]["seq"], 2, "{several:?}");
+
+    let house = House::new(ServerConfig::default());
+    let (status, problem) = house.search(search(99)).await;
+    assert_eq!((status.as_u16(), &problem["value"]), (503, &json!(99)), "{problem}");
+    assert!(problem["limit"].as_u64() < Some(99), "names how far the index is: {problem}");
+}
+
+#[tokio::test]
+async fn vectors_of_another_embedding_are_not_put() {
+    let house = House::new(ServerConfig::default());
+    make_named(&house).await;
+    let put = |embedding: &str| {
+        json!({"embedding": embedding, "items": [{"id": "a", "vector": [1, 0, 0, 0]}]}).to_string()
+    };
+    let (status, problem) = house.post("/v1/collections/named/items", put("tower-2")).await;
+    assert_eq!((status.as_u16(), problem["type"].as_str()), (409, Some("/problems/embedding-mismatch")));
+    assert_eq!((&problem["pointer"], &problem["value"]), (&json!("/embedding"), &json!("tower-2")));
+    assert_eq!(house.get("/v1/collections/named/items/a").await.0, 404);
+    assert_eq!(house.post("/v1/collections/named/items", put("tower-1")).await.0, 200);
+
+    let stream = |query: &str| {
+        let request = Request::post(format!("/v1/collections/named/items{query}"));
+        let request = request.header(header::CONTENT_TYPE, "application/x-ndjson");
+        request.body(Body::from(r#"{"id": "b", "vector": [0, 1, 0, 0]}"#)).unwrap()
+    };
+    assert_eq!(read(house.send(stream("?embedding=tower-2")).await).await.0, 409);
+    assert_eq!(read(house.send(stream("?embeding=tower-1")).await).await.0, 400);
+    let response = house.send(stream("?embedding=tower-1")).await;
+    assert_eq!(response.status(), 200);
+    assert!(String::from_utf8_lossy(&bytes(response).await).contains("\"through_line\":1"));
+}
+
+#[tokio::test]
+async fn a_repeated_idempotency_key_is_answered_as_the_first_time() {
+    let house = House::new(ServerConfig::default());
+    make_named(&house).await;
+    let send = async |key: &str, kind: &str, id: &str| {
+        let body = json!({"items": [{"id": id, "vector": [1, 0, 0, 0]}]}).to_string();
+        let request = Request::post("/v1/collections/named/items").header("idempotency-key", key);
+        let response =
+            house.send(request.header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()).await;
+        let replayed = response.headers().get("idempotency-replayed").cloned();
+        let (status, answer) = read(response).await;
+        (status.as_u16(), answer, replayed.map(|value| value.to_str().unwrap().to_owned()))
+    };
+    let (status, first, replayed) = send("k", "application/json", "a").await;
+    assert_eq!((status, replayed), (200, None), "{first}");
+    assert_eq!(send("k", "application/json", "a").await, (200, first, Some("true".to_owned())));
+    let (status, problem, _) = send("k", "application/json", "b").await;
+    assert_eq!((status, problem["type"].as_str()), (422, Some("/problems/key-reused")));
+    assert_eq!(send("", "application/json", "b").await.0, 400);
+    assert_eq!(send("k", "application/x-ndjson", "b").await.0, 400);
+}
+
 #[tokio::test]
 async fn every_exclusion_is_kept_few_or_many() {
     let house = House::new(ServerConfig::default());

@@ -3,12 +3,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod house;
+mod shop_house;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use house::{House, ITEMS, ids, item, named, similarity, size, vector};
 use serde_json::{Value, json};
+use shop_house::{House, ITEMS, ids, item, named, similarity, size, vector};
 use shortlist::collection::{CollectionName, publish};
 
 #[tokio::test]

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use shortlist::arena::Mode;
 use shortlist::attributes::ItemFacts;
 use shortlist::collection::{
-    Catalogue, Collection, CollectionName, WriteBatch, WriteError, WriteSettings, Written, now_millis,
-    publish,
+    Catalogue, Collection, CollectionName, OnceKey, WriteBatch, WriteError, WriteSettings, Written,
+    now_millis, publish,
 };
-use shortlist::index::{Index, Schema, SearchParams};
+use shortlist::index::{BuildOptions, Index, IndexBuilder, Schema, SearchParams};
 
 const DIMENSION: usize = 6;
 
@@ -43,7 +43,7 @@ fn schema() -> Schema {
 }
 
 fn settings() -> WriteSettings {
-    WriteSettings { segment_bytes: 20_000, ..WriteSettings::default() }
+    WriteSettings { segment_bytes: 20_000, log_retention: Duration::ZERO, ..WriteSettings::default() }
 }
 
 fn open(directory: &Path) -> (Catalogue, Arc<Collection>) {
@@ -290,4 +290,170 @@ fn an_index_of_another_collection_does_not_swallow_the_log() {
     drop((foreign, elsewhere));
     let (_catalogue, collection) = open(directory.path());
     assert_eq!(collection.index().items(), 1);
+}
+
+/// Puts an item under an idempotency key.
+fn put_once(collection: &Collection, key: &str, items: &Value) -> Result<Written, WriteError> {
+    let request = serde_json::from_value(json!({ "items": items })).unwrap();
+    let key = OnceKey::new(key.as_bytes(), "put", items.to_string().as_bytes())?;
+    collection.write_and_wait(WriteBatch::upsert(&collection.index(), request)?.once(key))
+}
+
+#[test]
+fn a_write_sent_again_under_its_key_is_made_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut catalogue, mut collection) = open(directory.path());
+    let item = |n: i64| json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0], "attributes": {"n": n}}]);
+    // A record without a vector, before there is any.
+    let nothing =
+        WriteBatch::delete(&collection.index(), serde_json::from_value(json!({"ids": ["gone"]})).unwrap());
+    let nothing =
+        collection.write_and_wait(nothing.unwrap().once(OnceKey::new(b"k0", "delete", b"").unwrap()));
+    assert_eq!(nothing.unwrap().deleted, Some(0));
+    let first = put_once(&collection, "k1", &item(1)).unwrap();
+    assert!(!first.replayed);
+    let second = put_once(&collection, "k2", &item(2)).unwrap();
+    for round in 0..4 {
+        let again = put_once(&collection, "k1", &item(1)).unwrap();
+        assert_eq!(again, Written { replayed: true, ..first.clone() }, "round {round}");
+        assert_eq!(put_once(&collection, "k1", &item(3)).unwrap_err(), WriteError::KeyReused);
+        let nothing = serde_json::from_value(json!({"ids": ["gone"]})).unwrap();
+        let nothing = WriteBatch::delete(&collection.index(), nothing).unwrap();
+        let nothing = nothing.once(OnceKey::new(b"k0", "delete", b"").unwrap());
+        assert!(collection.write_and_wait(nothing).unwrap().replayed, "round {round}");
+        assert_eq!(collection.index().seq(), second.seq, "nothing was written");
+        assert_eq!(contents(&collection.index())["a"].1["n"], 2);
+        match round {
+            // By replay of the log; then from a checkpoint; then from a checkpoint at the end.
+            0 => drop((collection, catalogue)),
+            1 => {
+                collection.checkpoint().unwrap();
+                drop((collection, catalogue));
+            }
+            _ => {
+                catalogue.close();
+                drop((collection, catalogue));
+            }
+        }
+        (catalogue, collection) = open(directory.path());
+    }
+    // A write that was refused is not an answer to keep.
+    let wrong = json!([{"id": "", "vector": [1, 0, 0, 0, 0, 0]}]);
+    assert!(put_once(&collection, "k3", &wrong).is_err());
+    assert!(!put_once(&collection, "k3", &item(4)).unwrap().replayed);
+    drop((collection, catalogue));
+}
+
+#[test]
+fn repetitions_side_by_side_are_one_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_catalogue, collection) = open(directory.path());
+    let items = json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}]);
+    let answers: Vec<Written> = std::thread::scope(|scope| {
+        let send = || put_once(&collection, "k", &items).unwrap();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+    assert!(answers.iter().all(|answer| answer.seq == 1) && collection.index().seq() == 1, "{answers:?}");
+}
+
+#[test]
+fn answers_are_remembered_for_a_time_and_so_many() {
+    let directory = tempfile::tempdir().unwrap();
+    let limited = WriteSettings { idempotency_keys: 2, ..settings() };
+    let catalogue = Catalogue::open_with(directory.path(), Mode::Mapped, limited).unwrap();
+    catalogue.create(&"shop".parse().unwrap(), schema()).unwrap();
+    let collection = catalogue.get("shop").unwrap();
+    let items = json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}]);
+    for key in ["k1", "k2", "k3"] {
+        put_once(&collection, key, &items).unwrap();
+    }
+    assert!(put_once(&collection, "k2", &items).unwrap().replayed);
+    assert!(put_once(&collection, "k3", &items).unwrap().replayed);
+    assert!(!put_once(&collection, "k1", &items).unwrap().replayed, "the oldest of three went");
+    drop((collection, catalogue));
+    let short = WriteSettings { idempotency_window: Duration::ZERO, ..settings() };
+    let catalogue = Catalogue::open_with(directory.path(), Mode::Mapped, short).unwrap();
+    let collection = catalogue.get("shop").unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(!put_once(&collection, "k1", &items).unwrap().replayed, "its time is over");
+    drop((collection, catalogue));
+}
+
+#[test]
+fn a_log_over_its_limit_takes_writes_again_after_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    // One segment holds it all.
+    let small = WriteSettings { log_max_bytes: 2_000, ..WriteSettings::default() };
+    let catalogue = Catalogue::open_with(directory.path(), Mode::Mapped, small).unwrap();
+    catalogue.create(&"shop".parse().unwrap(), schema()).unwrap();
+    let collection = catalogue.get("shop").unwrap();
+    let put = |n: u64| upsert(&collection, json!([{"id": format!("i{n}"), "vector": Random(n).vector()}]));
+    let full = (0..100).find_map(|n| put(n).err()).unwrap();
+    assert!(full.to_string().contains("log_max_bytes"), "{full}");
+    collection.checkpoint().unwrap();
+    put(100).unwrap();
+    let before = contents(&collection.index());
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path());
+    assert_eq!(contents(&collection.index()), before);
+}
+
+#[test]
+fn an_index_that_covers_more_than_the_log_holds_is_not_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    for n in 0..3 {
+        upsert(&collection, json!([{"id": format!("i{n}"), "vector": Random(n).vector()}])).unwrap();
+    }
+    let log = directory.path().join("shop/log");
+    let saved = tempfile::tempdir().unwrap();
+    let copy = |from: &Path, to: &Path| {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    // The log as it was at record 3, and an index that covers up to 4.
+    copy(&log, saved.path());
+    upsert(&collection, json!([{"id": "i3", "vector": Random(3).vector()}])).unwrap();
+    catalogue.close();
+    let file = directory.path().join("built.slx");
+    std::fs::copy(directory.path().join("shop").join(&collection.manifest().file), &file).unwrap();
+    drop((collection, catalogue));
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    copy(saved.path(), &log);
+    let error = publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap_err().to_string();
+    assert!(error.contains("ends with record 3") && error.contains("up to 4"), "{error}");
+}
+
+#[test]
+fn a_published_index_that_cannot_take_over_leaves_writing_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+    // Of the same collection, but without the attributes that its log tells of.
+    let file = directory.path().join("built.slx");
+    let options = BuildOptions {
+        schema: Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2"})).unwrap(),
+        rows: 0,
+        threads: 1,
+        seed: 1,
+        covers: 0,
+        collection: Some(*uuid::Uuid::try_parse(&collection.manifest().collection).unwrap().as_bytes()),
+        lineage: json!({}),
+        now: 0,
+    };
+    IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
+    publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap();
+    let report = catalogue.reload();
+    assert!(report.failed[0].to_string().contains("replayed"), "{report:?}");
+    assert!(report.opened.is_empty(), "{report:?}");
+    let again = upsert(&collection, json!([{"id": "b", "vector": [0, 1, 0, 0, 0, 0]}])).unwrap();
+    assert_eq!(again.seq, 2);
+    assert_eq!(contents(&catalogue.get("shop").unwrap().index()).len(), 2);
+    assert!(catalogue.reload().failed.is_empty(), "it is not tried again and again");
+    assert_eq!(upsert(&collection, json!([{"id": "a", "vector": [0, 0, 1, 0, 0, 0]}])).unwrap().seq, 3);
 }

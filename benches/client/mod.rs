@@ -29,13 +29,13 @@ impl Server {
             .spawn()
             .expect("build the program first: cargo build --release");
         let server = Server { child, port };
-        for _ in 0..600 {
-            if TcpStream::connect(&listen).is_ok() {
+        for _ in 0..6_000 {
+            if is_ready(&listen) {
                 return server;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("the server did not listen on {listen} within 60 s");
+        panic!("the server on {listen} was not ready within 10 minutes");
     }
 
     /// User and system time so far, in seconds.
@@ -56,6 +56,13 @@ impl Drop for Server {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+fn is_ready(address: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut status = [0; 12];
+    asked.and_then(|()| stream.read_exact(&mut status)).is_ok() && &status == b"HTTP/1.1 200"
 }
 
 /// User and system time of this process so far, in seconds.

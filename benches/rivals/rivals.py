@@ -7,6 +7,8 @@ queries in one call on one thread and returns ids, k a query.
 
 import numpy as np
 
+import filtering
+
 
 class Rival:
     def __init__(self, params, metric, element):
@@ -15,6 +17,10 @@ class Rival:
     def prepare_queries(self, queries):
         """Whatever the rival's own type needs, outside of the timed part."""
         return queries
+
+    def prepare_filters(self, masks, rows, conditions):
+        """A filter for each packed mask, in the rival's own form; see filtering.py."""
+        raise NotImplementedError("it does not filter")
 
 
 class Hnswlib(Rival):
@@ -37,6 +43,18 @@ class Hnswlib(Rival):
     def search(self, queries, k, ef):
         self.index.set_ef(ef)
         return self.index.knn_query(queries, k, num_threads=1)[0]
+
+    def prepare_filters(self, masks, rows, conditions):
+        unpacked = [np.unpackbits(mask, count=rows, bitorder="little").astype(bool) for mask in masks]
+        return [(mask.tolist().__getitem__, int(mask.sum())) for mask in unpacked]
+
+    def search_filtered(self, query, k, ef, prepared):
+        passes, count = prepared
+        self.index.set_ef(ef)
+        try:
+            return self.index.knn_query(query, min(k, count), num_threads=1, filter=passes)[0] if count else []
+        except RuntimeError:  # it found fewer than asked for, and gives none
+            return []
 
 
 class Faiss(Rival):
@@ -77,6 +95,18 @@ class Faiss(Rival):
     def search(self, queries, k, ef):
         self.graph.hnsw.efSearch = ef
         return self.index.search(queries, k)[1]
+
+    def prepare_filters(self, masks, rows, conditions):
+        import faiss
+
+        self.masks = np.ascontiguousarray(masks)
+        return [faiss.IDSelectorBitmap(rows, faiss.swig_ptr(mask)) for mask in self.masks]
+
+    def search_filtered(self, query, k, ef, prepared):
+        import faiss
+
+        params = faiss.SearchParametersHNSW(efSearch=ef, sel=prepared)
+        return self.index.search(query[None], k, params=params)[1]
 
 
 class Usearch(Rival):
@@ -165,12 +195,148 @@ class SymphonyQG(Rival):
         return self.index.search(queries, k, ef, 1)[0]
 
 
+class Attributes:
+    """A filter of filtering.py as a test of two stored integers, `draw` and `cluster`."""
+
+    def rows_of(self, base):
+        _, cluster = filtering.k_means(base)
+        return zip(filtering.draws(len(base)).tolist(), cluster.tolist())
+
+    def prepare_filters(self, masks, rows, conditions):
+        if not conditions:
+            raise ValueError("no condition on attributes says this")
+        return [self.condition(**condition) for condition in conditions]
+
+
+class QdrantEdge(Attributes, Rival):
+    def config(self, dimensions):
+        import qdrant_edge as q
+
+        distance = q.Distance.Dot if self.metric == "cosine" else q.Distance.Euclid
+        graph = q.HnswIndexConfig(m=self.params["M"], ef_construct=self.params["efc"], full_scan_threshold=10_000)
+        optimizers = q.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1, max_segment_size=10**9)
+        vectors = q.EdgeVectorParams(size=dimensions, distance=distance)
+        return q.EdgeConfig(vectors=vectors, hnsw_config=graph, optimizers=optimizers, max_search_threads=1)
+
+    def build(self, base, threads):
+        import tempfile
+
+        import qdrant_edge as q
+
+        self.folder = tempfile.mkdtemp()
+        shard = q.EdgeShard.create(self.folder, self.config(base.shape[1]))
+        for name in ("draw", "cluster"):
+            shard.update(q.UpdateOperation.create_field_index(name, q.PayloadSchemaType.Integer))
+        points = []
+        for at, (draw, cluster) in enumerate(self.rows_of(base)):
+            points.append(q.Point(at, base[at].tolist(), {"draw": draw, "cluster": cluster}))
+            if len(points) == 1000 or at + 1 == len(base):
+                shard.update(q.UpdateOperation.upsert_points(points))
+                points = []
+        while shard.optimize():
+            pass
+        shard.flush()
+        shard.close()
+
+    def save(self, folder):
+        import shutil
+
+        shutil.move(self.folder, folder / "shard")
+
+    def load(self, folder, base):
+        import qdrant_edge as q
+
+        self.shard = q.EdgeShard.load(str(folder / "shard"), self.config(base.shape[1]))
+
+    def ask(self, query, k, ef, condition):
+        import qdrant_edge as q
+
+        request = q.SearchRequest(
+            query=q.Query.Nearest(query.tolist()), limit=k, filter=condition, params=q.SearchParams(hnsw_ef=ef),
+            with_payload=False, with_vector=False,
+        )  # fmt: skip
+        return [point.id for point in self.shard.search(request)]
+
+    def search(self, queries, k, ef):
+        return [self.ask(query, k, ef, None) for query in queries]
+
+    def search_filtered(self, query, k, ef, prepared):
+        return self.ask(query, k, ef, prepared)
+
+    def condition(self, below, clusters=None, last=None):
+        import qdrant_edge as q
+
+        few = q.FieldCondition("draw", range=q.RangeFloat(lt=below))
+        if clusters is None:
+            return q.Filter(must=[few])
+        edge = q.Filter(must=[few, q.FieldCondition("cluster", match=q.MatchValue(last))])
+        return q.Filter(should=[q.FieldCondition("cluster", match=q.MatchAny(clusters)), edge]) if clusters else edge
+
+
+class Zvec(Attributes, Rival):
+    def build(self, base, threads):
+        import tempfile
+
+        import zvec
+
+        metric = zvec.MetricType.IP if self.metric == "cosine" else zvec.MetricType.L2
+        graph = zvec.HnswIndexParam(metric_type=metric, m=self.params["M"], ef_construction=self.params["efc"])
+        kind = zvec.DataType.INT64
+        inverted = zvec.InvertIndexParam(enable_range_optimization=True)
+        fields = [zvec.FieldSchema(name, kind, index_param=inverted) for name in ("draw", "cluster")]
+        vectors = zvec.VectorSchema("vector", zvec.DataType.VECTOR_FP32, base.shape[1], index_param=graph)
+        self.folder = tempfile.mkdtemp()
+        path = f"{self.folder}/collection"
+        self.collection = zvec.create_and_open(path, zvec.CollectionSchema("rival", fields=fields, vectors=vectors))
+        docs = []
+        for at, (draw, cluster) in enumerate(self.rows_of(base)):
+            fields = {"draw": draw, "cluster": cluster}
+            docs.append(zvec.Doc(id=str(at), vectors={"vector": base[at].tolist()}, fields=fields))
+            if len(docs) == 1000 or at + 1 == len(base):
+                self.collection.insert(docs)
+                docs = []
+        self.collection.optimize()
+        self.collection.flush()
+
+    def save(self, folder):
+        import shutil
+
+        self.collection.close()
+        shutil.move(f"{self.folder}/collection", folder / "collection")
+
+    def load(self, folder, base):
+        import zvec
+
+        zvec.init(query_threads=1, log_level=zvec.LogLevel.ERROR)
+        self.collection = zvec.open(str(folder / "collection"))
+
+    def ask(self, query, k, ef, condition):
+        import zvec
+
+        asked = zvec.Query("vector", vector=query, param=zvec.HnswQueryParam(ef=ef))
+        return [int(doc.id) for doc in self.collection.query(asked, topk=k, filter=condition, output_fields=[])]
+
+    def search(self, queries, k, ef):
+        return [self.ask(query, k, ef, None) for query in queries]
+
+    def search_filtered(self, query, k, ef, prepared):
+        return self.ask(query, k, ef, prepared)
+
+    def condition(self, below, clusters=None, last=None):
+        if clusters is None:
+            return f"draw < {below}"
+        edge = f"(cluster = {last} AND draw < {below})"
+        return f"cluster IN ({', '.join(map(str, clusters))}) OR {edge}" if clusters else edge
+
+
 CLASSES = {
     "hnswlib": Hnswlib,
     "faiss": Faiss,
     "usearch": Usearch,
     "glass": Glass,
     "symphonyqg": SymphonyQG,
+    "qdrant": QdrantEdge,
+    "zvec": Zvec,
 }
 PACKAGES = {
     "hnswlib": "hnswlib",
@@ -178,6 +344,8 @@ PACKAGES = {
     "usearch": "usearch",
     "glass": "pyglass-portable",
     "symphonyqg": "rabitqlib",
+    "qdrant": "qdrant-edge-py",
+    "zvec": "zvec",
 }
 
 # (rival, label, parameters, in the quick grid?)

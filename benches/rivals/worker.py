@@ -1,7 +1,8 @@
 """One rival's index in a process of its own: `worker.py build ...` or `worker.py serve ...`.
 
 Started by run.py. `build` makes and saves an index and prints one JSON line. `serve` loads it, prints
-one JSON line, then answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line.
+one JSON line, then answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line, and
+each line `filter EF IDS_FILE STEM` (STEM.mask and STEM.json, see filtering.py) with another.
 Whatever a library prints goes to stderr, so that it cannot mix with the answers.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import filtering
 import rivals
 
 WARM_UP = 200
@@ -80,18 +82,39 @@ def measure(rival, queries, k, ef, ids_file):
     return {"ef": ef, "qps": len(queries) / seconds}
 
 
+def measure_filtered(rival, queries, k, ef, ids_file, stem):
+    """One query after the other, each with its own filter, which is prepared beforehand."""
+    masks, rows = filtering.read_masks(stem + ".mask")
+    conditions = json.loads(Path(stem + ".json").read_text())
+    prepared = rival.prepare_filters(masks, rows, conditions)
+    answers = np.full((len(queries), k), -1, dtype="<i4")
+    for at in range(min(len(queries), 10)):
+        rival.search_filtered(queries[at], k, ef, prepared[at % len(prepared)])
+    start = time.perf_counter()
+    found = [rival.search_filtered(query, k, ef, prepared[at % len(prepared)]) for at, query in enumerate(queries)]
+    seconds = time.perf_counter() - start
+    for row, ids in zip(answers, found):
+        ids = np.asarray(ids).astype(np.int64).ravel()[:k]
+        row[: len(ids)] = np.where((ids < 0) | (ids >= 2**31), -1, ids)
+    answers.tofile(ids_file)
+    return {"ef": ef, "qps": len(queries) / seconds}
+
+
 def serve(rival, args, say):
     queries = rival.prepare_queries(np.load(args.queries))
     # The import alone is no part of an index's memory.
-    __import__({"symphonyqg": "rabitqlib", "usearch": "usearch.index"}.get(args.rival, args.rival))
+    __import__({"symphonyqg": "rabitqlib", "usearch": "usearch.index", "qdrant": "qdrant_edge"}.get(args.rival, args.rival))
     seconds, before = load(rival, args)
     rival.search(queries[-WARM_UP:], args.k, args.k)
     release_memory()
     say({"load_s": seconds, "resident_bytes": max(0, memory("VmRSS") - before)})
     for line in sys.stdin:
-        _, ef, ids_file = line.rstrip("\n").split(" ", 2)
+        what, ef, files = line.rstrip("\n").split(" ", 2)
         try:
-            say(measure(rival, queries, args.k, int(ef), ids_file))
+            if what == "filter":
+                say(measure_filtered(rival, queries, args.k, int(ef), *files.split(" ", 1)))
+            else:
+                say(measure(rival, queries, args.k, int(ef), files))
         except Exception as error:  # a library's refusal ends a point, not the run
             say({"error": f"{type(error).__name__}: {error}"})
 

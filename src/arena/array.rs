@@ -4,11 +4,11 @@
 //! (release, acquire), and what a reader got covers published elements only.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Mutex, PoisonError};
 
 use bytemuck::Pod;
 
+use super::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use super::sync::{Mutex, PoisonError};
 use super::{ArenaError, Region};
 
 /// Elements of a plain type in a [`Region`]; derefs to a slice.

@@ -1,7 +1,8 @@
 //! Arrays of atomics that many threads read and write at once, and that grow at their end.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::sync::atomic::AtomicUsize;
 use super::{ArenaError, Region};
 
 /// An atomic integer that an array can hold.

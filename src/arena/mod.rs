@@ -10,6 +10,9 @@
 
 #![allow(unsafe_code)]
 
+// The models (`models/`) put a scheduler's atomics and locks here.
+use std::sync;
+
 mod array;
 mod atomic;
 mod readers;

@@ -4,7 +4,7 @@
 //! side locks: a reader claims one of a fixed number of places with one compare-and-swap, the writer looks at all of
 //! them. When all places are taken a reader counts as one that reads since ever, which only delays the writer.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 const PLACES: usize = 256;
 const FREE: u64 = u64::MAX;
@@ -70,7 +70,8 @@ impl Drop for Reading<'_> {
 
 /// Spreads threads over the places, so that each usually finds its own free.
 fn place_of_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // Only a hint: not part of what the models order.
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local!(static PLACE: usize = NEXT.fetch_add(1, SeqCst) % PLACES);
     PLACE.with(|place| *place)
 }

@@ -72,6 +72,20 @@ impl SlotTable {
         Ok(())
     }
 
+    /// Grows the table, if need be, so that inserts up to `count` numbers in all cannot fail; `end` is behind the numbers that
+    /// there are. One thread at a time, which is also the one that inserts.
+    pub fn secure(
+        &self,
+        end: u32,
+        count: usize,
+        hash_of: impl Fn(u32) -> Option<u64>,
+    ) -> Result<(), ArenaError> {
+        if count.saturating_mul(2) > self.capacity() {
+            self.slots.store(Arc::new(larger(end, count, hash_of)?));
+        }
+        Ok(())
+    }
+
     /// Slots there are.
     pub fn capacity(&self) -> usize {
         self.slots.load().as_slice().len()
@@ -105,4 +119,27 @@ fn larger(end: u32, count: usize, hash_of: impl Fn(u32) -> Option<u64>) -> Resul
 fn probe(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
     let start = if slots.is_power_of_two() { hash as usize & (slots - 1) } else { 0 };
     (start..slots).chain(0..start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_secured_is_inserted_without_growing() {
+        let hash_of = |number: u32| Some(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let hash = |number: u32| hash_of(number).unwrap_or(0);
+        let table = SlotTable::new(4).unwrap();
+        for number in 0..100 {
+            table.insert(hash(number), number, number as usize + 1, hash_of).unwrap();
+        }
+        table.secure(100, 5_000, hash_of).unwrap();
+        let capacity = table.capacity();
+        for number in 100..5_000 {
+            // Nobody can tell a hash: growing would lose all numbers.
+            table.insert(hash(number), number, number as usize + 1, |_| None).unwrap();
+        }
+        assert_eq!(table.capacity(), capacity);
+        assert!((0..5_000).all(|number| table.find(hash(number), |other| other == number) == Some(number)));
+    }
 }

@@ -35,14 +35,52 @@ impl Bitset {
     }
 
     /// The places below `len` whose value passes; places that `values` does not reach are not members.
+    ///
+    /// Tests make bytes first, which compilers vectorise, and bytes make bits.
     pub(super) fn scan<T: Copy>(len: usize, values: &[T], test: impl Fn(T) -> bool) -> Self {
         let mut set = Bitset::empty(len);
-        let values = &values[..len.min(values.len())];
-        for (word, chunk) in set.words.iter_mut().zip(values.chunks(64)) {
+        let (chunks, rest) = values[..len.min(values.len())].as_chunks::<64>();
+        for (word, chunk) in set.words.iter_mut().zip(chunks) {
+            *word = packed(&chunk.map(|value| u8::from(test(value))));
+        }
+        if let Some(word) = set.words.get_mut(chunks.len()) {
             *word =
-                chunk.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
+                rest.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
         }
         set
+    }
+
+    /// Raises the bound; what is new is no member.
+    pub fn grow(&mut self, len: usize) {
+        if len > self.len {
+            self.words.resize(len.div_ceil(64), 0);
+            self.len = len;
+        }
+    }
+
+    /// Raises the bound to `start + tail.len()` and takes over what `tail`, whose first place is `start`, says of the numbers
+    /// from the old bound on. `start` is a multiple of 64, at most the old bound.
+    pub fn extend(&mut self, start: usize, tail: &Bitset) {
+        debug_assert!(start.is_multiple_of(64) && start <= self.len);
+        let old = self.len;
+        self.grow(start + tail.len);
+        for (at, word) in (start / 64..).zip(&tail.words) {
+            let first = at * 64;
+            let new =
+                if first >= old { u64::MAX } else { u64::MAX.checked_shl((old - first) as u32).unwrap_or(0) };
+            if let Some(own) = self.words.get_mut(at) {
+                *own |= word & new;
+            }
+        }
+    }
+
+    /// The members from `start` (a multiple of 64) to below `end`, counted from `start`.
+    pub fn part(&self, start: usize, end: usize) -> Bitset {
+        let mut part = Bitset::empty(end.min(self.len).saturating_sub(start));
+        let words = self.words.get(start / 64..).unwrap_or(&[]);
+        part.words.iter_mut().zip(words).for_each(|(own, word)| *own = *word);
+        part.clear_tail();
+        part
     }
 
     /// The bound.
@@ -121,12 +159,20 @@ impl Bitset {
 
     /// Members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(place, word)| {
-            let mut left = *word;
+        self.iter_from(0)
+    }
+
+    /// Members from `first` on, ascending.
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        let start = first as usize / 64;
+        let words = self.words.get(start..).unwrap_or(&[]);
+        let seen = (1u64 << (first % 64)) - 1;
+        words.iter().enumerate().flat_map(move |(place, word)| {
+            let mut left = if place == 0 { word & !seen } else { *word };
             std::iter::from_fn(move || {
                 let bit = (left != 0).then(|| left.trailing_zeros())?;
                 left &= left - 1;
-                Some(place as u32 * 64 + bit)
+                Some((start + place) as u32 * 64 + bit)
             })
         })
     }
@@ -136,6 +182,15 @@ impl Bitset {
             *last &= (1 << used) - 1;
         }
     }
+}
+
+/// A bit for each byte, which is 0 or 1: a product moves eight of them side by side.
+#[inline]
+fn packed(bytes: &[u8; 64]) -> u64 {
+    let (eights, _) = bytes.as_chunks::<8>();
+    (0..).zip(eights).fold(0, |word, (at, eight)| {
+        word | (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * at)
+    })
 }
 
 #[cfg(test)]
@@ -198,6 +253,26 @@ mod tests {
             same(&rest, &oracle.difference(&other_oracle).copied().collect())?;
             set.complement();
             same(&set, &(0..len as u32).filter(|index| !oracle.contains(index)).collect())?;
+        }
+
+        #[test]
+        fn grows_by_tails_and_gives_parts(
+            (len, more, cut) in (0usize..300, 0usize..200, 0usize..5),
+            a in prop::collection::vec(0u32..310, 0..200),
+            b in prop::collection::vec(0u32..400, 0..200),
+        ) {
+            let (mut set, oracle) = pair(len, &a);
+            let start = (len / 64).saturating_sub(cut) * 64;
+            let tail_len = len + more - start;
+            let (tail, tail_oracle) = pair(tail_len, &b);
+            set.extend(start, &tail);
+            let new = tail_oracle.iter().map(|index| index + start as u32).filter(|index| *index as usize >= len);
+            let whole: BTreeSet<u32> = oracle.iter().copied().chain(new).collect();
+            same(&set, &whole)?;
+            let part = set.part(start, len);
+            let within = whole.iter().filter(|index| (start..len).contains(&(**index as usize)));
+            same(&part, &within.map(|index| index - start as u32).collect())?;
+            prop_assert!(set.iter_from(len as u32).eq(whole.range(len as u32..).copied()));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Typed attributes of items, and the filter language over them.
 
 mod bitset;
+mod cache;
 mod columns;
 mod filter;
 mod inference;
@@ -10,8 +11,9 @@ mod time;
 mod value;
 
 pub use bitset::Bitset;
+pub use cache::{Cache, CacheKey};
 pub use columns::{Cell, ColumnPart, Columns, ColumnsBuilder, ColumnsError};
-pub use filter::{Filter, FilterContext, FilterError, ItemFacts};
+pub use filter::{Filter, FilterContext, FilterError, ItemFacts, TestSets};
 pub use inference::Inference;
 pub use schema::{AttributeSchema, AttributeSpec, AttributeType};
 pub use strings::StringTable;

@@ -316,7 +316,7 @@ impl AttributeSchema {
     }
 
     /// The message for a name that is not declared: the nearest one if there is a near one, else what there is.
-    pub(super) fn unknown(&self, name: &str, built_in: &[&str]) -> String {
+    pub(crate) fn unknown(&self, name: &str, built_in: &[&str]) -> String {
         const MOST: usize = 16;
         let known = || built_in.iter().copied().chain(self.iter().map(|(name, _)| name));
         let near = known().map(|other| (distance(name, other), other)).min();

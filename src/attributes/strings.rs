@@ -96,6 +96,13 @@ impl StringTable {
         self.room() >= strings && self.heap.room() >= bytes + strings.saturating_mul(2)
     }
 
+    /// Makes sure that so many strings more can be inserted; of the room for their bytes, see `has_room`.
+    pub fn secure(&self, strings: usize) -> Result<(), ArenaError> {
+        let _one_at_a_time = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash_of = |number| self.bytes(number).map(|bytes| self.hash(bytes));
+        self.slots.secure(self.len() as u32, self.len() + strings, hash_of)
+    }
+
     /// The string's number and whether it is new. Strings are at most 65,535 bytes (the caller checks).
     pub fn insert(&self, text: &str) -> Result<(u32, bool), ArenaError> {
         // The lock guards no data of its own; a panic under it leaves at most a string that nothing finds.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::index::PlanKind;
-use crate::rank::Shortfall;
+use crate::rank::{Basis, Policy, Shortfall};
 
 /// The answer of a search.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -41,6 +41,10 @@ pub struct SearchAnswer<'a> {
     /// Why the profile's fallback served: `no-query`, `budget` or `min-results`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<&'static str>,
+    /// For each id of the request's `why`: its score and place, or what kept it off the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub why: Vec<Value>,
     /// Goes on in the list, as long as there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -71,6 +75,15 @@ pub struct Hit<'a> {
     /// The sources that brought it, when the query has several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
+    /// The rule that pinned it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+    /// How it was explored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explored: Option<Exploration>,
+    /// The chance that an explored item had of this slot, given the slots before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
     /// The attributes asked for; missing ones are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -86,6 +99,15 @@ pub struct Hit<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub explain: Option<Value>,
+}
+
+/// How an item was explored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Exploration {
+    /// How it was chosen.
+    pub policy: Policy,
+    /// What its propensity is worth: nothing to off-policy learning when it is `deterministic`.
+    pub basis: Basis,
 }
 
 /// Writes a score that came from an f32 with an f32's digits: half as many, and the same as `similarity`'s.

@@ -1,7 +1,7 @@
 //! The data directory of a server: which collections there are, each with its current index.
 //!
-//! One server a directory (`serve.lock`). Collections are opened when the catalogue opens, where a damaged one is
-//! an error; later a [`Catalogue::reload`] takes up what was published since and keeps the old index when the new
+//! One server a directory (`serve.lock`). Collections are opened when the catalogue opens, or by [`Catalogue::start`], which
+//! also verifies and warms them and tells how far it is; a damaged one is an error there. Later a [`Catalogue::reload`] takes up what was published since and keeps the old index when the new
 //! one does not open. Readers never wait: they take an `Arc` and keep it as long as they need.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::publish::{install, sync_directory};
 use super::served::WriteSettings;
-use super::{Collection, CollectionName, Manifest, now_millis};
+use super::startup::Startup;
+use super::{Collection, CollectionName, Manifest, now_millis, recent};
 use crate::arena::Mode;
 use crate::file::FileError;
 use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema};
@@ -56,6 +57,14 @@ pub enum CatalogueError {
     #[error("{path}: {reason}")]
     Manifest {
         /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A backup is not whole, or its place is taken.
+    #[error("{path}: {reason}")]
+    Backup {
+        /// The file or directory.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -131,11 +140,12 @@ type Collections = BTreeMap<String, Arc<Collection>>;
 /// All collections of a data directory. Shared between threads.
 #[derive(Debug)]
 pub struct Catalogue {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     mode: Mode,
     settings: WriteSettings,
     collections: ArcSwap<Collections>,
     reloading: Mutex<()>,
+    pub(super) startup: Arc<Startup>,
     _lock: File,
 }
 
@@ -147,22 +157,57 @@ impl Catalogue {
 
     /// As `open`, with other settings for writes.
     pub fn open_with(dir: &Path, mode: Mode, settings: WriteSettings) -> Result<Catalogue, CatalogueError> {
-        let lock = lock(dir)?;
-        remove_deleted(dir)?;
-        let mut collections = Collections::new();
-        for name in names(dir)? {
-            if let Some(collection) = open_collection(dir, &name, mode, &settings, None)? {
-                collections.insert(name.to_string(), collection);
+        let catalogue = Catalogue::lock(dir, mode, settings)?;
+        catalogue.open_all()?;
+        catalogue.startup.set_ready();
+        Ok(catalogue)
+    }
+
+    /// Locks the directory and opens one collection of it, for a tool; the others are left alone.
+    pub fn open_one(
+        dir: &Path,
+        name: &CollectionName,
+    ) -> Result<(Catalogue, Arc<Collection>), CatalogueError> {
+        let catalogue = Catalogue::lock(dir, Mode::Mapped, WriteSettings::default())?;
+        match catalogue.open_collection(name, None)? {
+            Some(collection) => {
+                catalogue.startup.set_ready();
+                Ok((catalogue, collection))
+            }
+            None => {
+                let reason = "there is no such collection".to_owned();
+                Err(CatalogueError::Manifest { path: dir.join(name.as_str()), reason })
             }
         }
+    }
+
+    /// Locks the directory; its collections are there when [`Catalogue::start`] has opened them.
+    pub fn lock(dir: &Path, mode: Mode, settings: WriteSettings) -> Result<Catalogue, CatalogueError> {
+        let lock = lock(dir)?;
         Ok(Catalogue {
             dir: dir.to_owned(),
             mode,
             settings,
-            collections: ArcSwap::from_pointee(collections),
+            collections: ArcSwap::default(),
             reloading: Mutex::new(()),
+            startup: Arc::default(),
             _lock: lock,
         })
+    }
+
+    pub(super) fn open_all(&self) -> Result<(), CatalogueError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_deleted(&self.dir)?;
+        let names = names(&self.dir)?;
+        self.startup.announce(names.len());
+        let mut collections = Collections::new();
+        for name in names {
+            if let Some(collection) = self.open_collection(&name, None)? {
+                collections.insert(name.to_string(), collection);
+            }
+        }
+        self.collections.store(Arc::new(collections));
+        Ok(())
     }
 
     /// Makes an empty collection; false when it is there with the same schema. Blocking.
@@ -193,7 +238,7 @@ impl Catalogue {
         let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
         IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
         install(&self.dir, name, &file, collection, 0)?;
-        if let Some(opened) = open_collection(&self.dir, name, self.mode, &self.settings, None)? {
+        if let Some(opened) = self.open_collection(name, None)? {
             let mut collections = Collections::clone(&self.collections.load());
             collections.insert(name.to_string(), opened);
             self.collections.store(Arc::new(collections));
@@ -250,7 +295,7 @@ impl Catalogue {
         let mut new = Collections::new();
         for name in found {
             let current = old.get(name.as_str());
-            match open_collection(&self.dir, &name, self.mode, &self.settings, current) {
+            match self.open_collection(&name, current) {
                 Ok(Some(collection)) => {
                     if !current.is_some_and(|current| Arc::ptr_eq(current, &collection)) {
                         report.opened.push(name.clone());
@@ -271,32 +316,43 @@ impl Catalogue {
         }
         report
     }
-}
 
-/// The collection as its manifest names it: `current` itself when nothing new was published.
-fn open_collection(
-    dir: &Path,
-    name: &CollectionName,
-    mode: Mode,
-    settings: &WriteSettings,
-    current: Option<&Arc<Collection>>,
-) -> Result<Option<Arc<Collection>>, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    if let Some(current) = current {
-        // While this is held no checkpoint replaces the manifest.
-        let known = current.inner.manifest();
-        if Manifest::read(&directory)?.as_ref() == Some(&*known) {
-            return Ok(Some(Arc::clone(current)));
+    /// The collection as its manifest names it: `current` itself when nothing new was published.
+    fn open_collection(
+        &self,
+        name: &CollectionName,
+        current: Option<&Arc<Collection>>,
+    ) -> Result<Option<Arc<Collection>>, CatalogueError> {
+        let directory = self.dir.join(name.as_str());
+        if let Some(current) = current {
+            // While this is held no checkpoint replaces the manifest.
+            let _publishing = current.inner.publishing();
+            let found = Manifest::read(&directory)?;
+            let refused = current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if found.as_ref() == Some(&current.manifest()) || (found.is_some() && found == *refused) {
+                return Ok(Some(Arc::clone(current)));
+            }
         }
+        let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
+        if let Some(current) = current {
+            // What does not open is found out before the one that works is given up.
+            Index::open(&directory.join(&manifest.file), self.mode)?;
+            // Its log has one writer at a time.
+            current.close(false);
+        }
+        let startup = Arc::clone(&self.startup);
+        let opened = Collection::open(name, &directory, manifest.clone(), self.mode, &self.settings, startup);
+        if let (Err(_), Some(current)) = (&opened, current) {
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
+            current.resume();
+        }
+        let opened = opened?;
+        if let Some(current) = current {
+            // It answers warm, by the queries that come now.
+            recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);
+        }
+        Ok(Some(Arc::new(opened)))
     }
-    let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
-    if let Some(current) = current {
-        // What does not open is found out before the one that works is given up.
-        Index::open(&directory.join(&manifest.file), mode)?;
-        // Its log has one writer at a time.
-        current.close(false);
-    }
-    Ok(Some(Arc::new(Collection::open(name, &directory, manifest, mode, settings)?)))
 }
 
 /// Names of the directories that can be collections; whatever else lies there is left alone.

@@ -7,21 +7,20 @@
 //! After a failed write or sync the log takes nothing more on that file: the writes of that group are answered with
 //! "outcome unknown". When the disk was full, the tail is given up and a new segment begun as soon as there is room.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::now_millis;
+use super::once::{ANSWERS, since};
 use super::record::encode;
 use super::served::{Inner, Records};
 use super::write::{Overlay, WriteBatch, WriteError, Written};
+use crate::index::Change;
 use crate::log::{Log, LogError, Position};
 
-/// Writes that are synced together, at most.
-const GROUP: usize = 256;
 /// Positions of the last records that are remembered, for checkpoints.
 const REMEMBERED: usize = 65_536;
 /// How long after a full disk the log tries again.
@@ -51,82 +50,17 @@ impl Commit {
     }
 }
 
-/// Writes that wait for the committer.
-#[derive(Debug)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    ready: Condvar,
-    limit: usize,
-}
-
-#[derive(Default)]
-struct Waiting {
-    writes: VecDeque<(WriteBatch, Reply)>,
-    closed: bool,
-}
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("writes", &self.writes.len()).field("closed", &self.closed).finish()
-    }
-}
-
-impl Queue {
-    pub fn new(limit: usize) -> Queue {
-        Queue { waiting: Mutex::default(), ready: Condvar::new(), limit }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn push(&self, batch: WriteBatch, reply: Reply) {
-        let refused = {
-            let mut waiting = self.lock();
-            if waiting.closed {
-                WriteError::Closed { reason: "the server is stopping".to_owned() }
-            } else if waiting.writes.len() >= self.limit {
-                WriteError::Busy { waiting: waiting.writes.len(), limit: self.limit }
-            } else {
-                waiting.writes.push_back((batch, reply));
-                self.ready.notify_one();
-                return;
-            }
-        };
-        reply(Err(refused));
-    }
-
-    /// Writes that wait.
-    pub fn len(&self) -> usize {
-        self.lock().writes.len()
-    }
-
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.ready.notify_all();
-    }
-
-    /// The next group; None when the queue is closed and empty. Blocking.
-    fn take(&self) -> Option<Vec<(WriteBatch, Reply)>> {
-        let mut waiting = self.lock();
-        while waiting.writes.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            waiting = self.ready.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        let count = waiting.writes.len().min(GROUP);
-        Some(waiting.writes.drain(..count).collect())
-    }
-}
-
 /// Writes of a group that were appended and wait for the sync.
 #[derive(Default)]
 struct Staged {
     records: Records,
     positions: Vec<Position>,
     replies: Vec<(Written, Reply)>,
+    /// Writes that the log failed to take: what is known of them is only known after an attempt to give up the tail.
+    failed: Vec<Reply>,
     overlay: Overlay,
+    /// Idempotency keys whose answers are not to be looked up yet.
+    keys: HashSet<String>,
     /// Bytes of ids and attributes.
     bytes: usize,
 }
@@ -155,7 +89,8 @@ impl Inner {
         }
         let mut staged = Staged::default();
         for (batch, reply) in group {
-            if batch.needs_the_state() && !staged.replies.is_empty() {
+            let again = batch.key.as_ref().is_some_and(|once| staged.keys.contains(&once.key));
+            if again || (batch.needs_the_state() && !staged.replies.is_empty()) {
                 self.finish(commit, std::mem::take(&mut staged));
             }
             self.stage(commit, &mut staged, batch, reply);
@@ -168,17 +103,34 @@ impl Inner {
         if let Some(reason) = &commit.broken {
             return Err(WriteError::Closed { reason: reason.clone() });
         }
+        self.make_log_room(commit);
         self.check_limits(commit).inspect_err(|_| self.keeper.want_room())?;
         let Some(poison) = commit.log.poison() else { return Ok(()) };
         if !poison.is_out_of_space() {
             return Err(WriteError::Closed { reason: format!("{poison}; start the server again") });
         }
-        let full = full(poison);
+        let full = out_of_space(poison);
         if commit.tried.is_some_and(|tried| tried.elapsed() < RETRY) {
             return Err(full);
         }
         commit.tried = Some(Instant::now());
+        self.give_up_retained(commit);
         commit.log.recover().map(|_| ()).map_err(|_| full)
+    }
+
+    /// What is kept of the log for its age alone never takes the place of a write.
+    fn make_log_room(&self, commit: &mut Commit) {
+        let limit = self.settings.log_max_bytes;
+        if limit > 0 && commit.log.bytes() > limit {
+            self.give_up_retained(commit);
+        }
+    }
+
+    fn give_up_retained(&self, commit: &mut Commit) {
+        let covered = self.manifest().covers;
+        if let Err(error) = commit.log.discard_through(covered) {
+            tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
+        }
     }
 
     fn check_limits(&self, commit: &Commit) -> Result<(), WriteError> {
@@ -198,21 +150,31 @@ impl Inner {
         if let Some(reason) = &commit.broken {
             return reply(Err(WriteError::Closed { reason: reason.clone() }));
         }
-        let index = self.index();
+        let (index, now) = (self.index(), now_millis());
+        let key = batch.key.clone();
+        if let Some(answer) = key.as_ref().and_then(|key| key.answered(&index, &self.settings, now)) {
+            return reply(answer);
+        }
         let items = staged.records.changes + batch.items();
         staged.bytes += batch.bytes;
-        if !index.has_room(items + 1, staged.bytes) {
+        let refused = match index.secure(items + 1, staged.bytes) {
+            Ok(true) => None,
+            Ok(false) => Some("the index is at its capacity; room is being made".to_owned()),
+            Err(error) => Some(format!("no memory for {items} items more: {error}")),
+        };
+        if let Some(reason) = refused {
             self.keeper.want_room();
-            let reason = "the index is at its capacity; room is being made".to_owned();
             return reply(Err(WriteError::NoSpace { reason }));
         }
-        let now = now_millis();
         let view = index.view(now);
-        let (changes, mut written, touched) = match batch.resolve(&view, &staged.overlay, now) {
+        let (mut changes, mut written, touched) = match batch.resolve(&view, &staged.overlay, now) {
             Ok(resolved) => resolved,
             Err(error) => return reply(Err(error)),
         };
         drop(view);
+        if let Some(key) = &key {
+            changes.push(Change::Note(key.note(&written, now)));
+        }
         if changes.is_empty() {
             written.seq = staged.positions.last().map_or(index.seq(), |position| position.seq);
             return staged.replies.push((written, reply));
@@ -222,6 +184,7 @@ impl Inner {
             Ok(position) => {
                 written.seq = position.seq;
                 staged.overlay.extend(touched);
+                staged.keys.extend(key.map(|once| once.key));
                 staged.records.add(position.seq, changes);
                 staged.positions.push(position);
                 staged.replies.push((written, reply));
@@ -232,24 +195,35 @@ impl Inner {
             }
             Err(error) => {
                 tracing::error!(collection = %self.name, "the log failed: {error}");
-                reply(Err(unknown(&error)));
+                staged.failed.push(reply);
             }
         }
     }
 
     /// Syncs, applies and answers.
     fn finish(&self, commit: &mut Commit, staged: Staged) {
-        let Staged { records, positions, replies, .. } = staged;
+        let Staged { records, positions, replies, failed, keys, .. } = staged;
         if let Some(reason) = &commit.broken {
             let error = WriteError::Closed { reason: reason.clone() };
-            return replies.into_iter().for_each(|(_, reply)| reply(Err(error.clone())));
+            let replies = replies.into_iter().map(|(_, reply)| reply).chain(failed);
+            return replies.for_each(|reply| reply(Err(error.clone())));
         }
-        if let Err(error) = if positions.is_empty() { Ok(()) } else { commit.log.sync() } {
+        let synced = match commit.log.poison() {
+            Some(poison) => Err(poison.clone()),
+            None if positions.is_empty() => Ok(()),
+            None => commit.log.sync(),
+        };
+        if let Err(error) = synced {
             tracing::error!(collection = %self.name, "the log failed: {error}");
             // When the tail could be given up, it is known that nothing of the group was written.
-            let given_up = error.is_out_of_space() && commit.log.recover().is_ok();
-            let answer = if given_up { full(&error) } else { unknown(&error) };
-            return replies.into_iter().for_each(|(_, reply)| reply(Err(answer.clone())));
+            let full = error.is_out_of_space();
+            if full {
+                self.give_up_retained(commit);
+            }
+            let given_up = full && give_up(&mut commit.log);
+            let answer = if given_up { out_of_space(&error) } else { unknown(&error) };
+            let replies = replies.into_iter().map(|(_, reply)| reply).chain(failed);
+            return replies.for_each(|reply| reply(Err(answer.clone())));
         }
         if let Err(error) = self.apply(&records) {
             // On disk, but not to be found: the next start applies it again.
@@ -258,6 +232,10 @@ impl Inner {
             let error = WriteError::Unknown { reason: reason.clone() };
             commit.broken = Some(reason);
             return replies.into_iter().for_each(|(_, reply)| reply(Err(error.clone())));
+        }
+        if !keys.is_empty() {
+            let before = since(&self.settings, now_millis());
+            self.index().forget_notes(ANSWERS, before, self.settings.idempotency_keys);
         }
         if !positions.is_empty() {
             commit.uncovered_since.get_or_insert_with(Instant::now);
@@ -271,13 +249,21 @@ impl Inner {
     }
 }
 
+/// Gives up what is not durable, and takes up writing again if there is room. Whether the first succeeded.
+fn give_up(log: &mut Log) -> bool {
+    if let Err(error) = log.recover() {
+        tracing::warn!("the log cannot go on yet: {error}");
+    }
+    log.has_given_up()
+}
+
 fn refuse_all(group: Vec<(WriteBatch, Reply)>, error: &WriteError) {
     for (_, reply) in group {
         reply(Err(error.clone()));
     }
 }
 
-fn full(error: &LogError) -> WriteError {
+fn out_of_space(error: &LogError) -> WriteError {
     WriteError::NoSpace { reason: format!("the disk is full: {error}") }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::Hit;
+use super::answer::{Exploration, Hit};
 use super::error::nearest;
 use super::request::Return;
 use super::retrieve::Pool;
@@ -64,6 +64,11 @@ impl<'a> Fields<'a> {
             similarity: pool.has_similarities.then_some(ranked.similarity),
             terms: terms(&ranked).filter(|_| request.fill.terms),
             sources: names(pool, ranked.item, sources),
+            explored: ranked
+                .explored
+                .map(|explored| Exploration { policy: explored.policy, basis: explored.basis }),
+            propensity: ranked.explored.map(|explored| explored.propensity),
+            pinned: ranked.pinned,
             explain: ranked.explain.filter(|_| request.explain),
             ..self.item(index, &request.fill, ranked.item)
         }

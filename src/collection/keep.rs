@@ -1,11 +1,11 @@
 //! The keeper: sweeps what deletes leave, writes checkpoints, and reopens the collection onto them.
 //!
 //! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
-//! searches and writes go on; when the manifest names it, log segments that it covers go. Reopening frees the memory of
+//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening frees the memory of
 //! dead slots and copied pages: the new file is opened, the records since are applied to it, and when only few are left
 //! the committer waits for the last of them; then the new index answers.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::publish::{publisher_lock, remove_strays, seal};
+use super::recent;
 use super::record::decode;
 use super::served::{IndexRef, Inner, ROOM, Records, ReplayError, apply_to};
 use super::write::WriteBatch;
@@ -23,7 +24,7 @@ use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
-use crate::index::{Index, SearchParams};
+use crate::index::Index;
 use crate::log::Log;
 
 /// How long the keeper sleeps when nobody wakes it.
@@ -38,8 +39,6 @@ const LAST_CHANGES: usize = 300;
 /// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
 const SOME_CHANGES: usize = 4_000;
 const CATCHING_UP: usize = 10_000;
-/// Searches that warm an index before it answers.
-const WARMING: u32 = 200;
 /// A checkpoint's pages are written out after so many bytes.
 const FLUSH: u64 = 8 << 20;
 const PIECE: usize = 1 << 20;
@@ -79,6 +78,17 @@ impl Keeper {
     pub fn end(&self) {
         let _last = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         self.change(|wishes| wishes.ended = true);
+    }
+
+    /// Forgets that the thread was to end.
+    pub fn resume(&self) {
+        self.change(|wishes| *wishes = Wishes::default());
+    }
+
+    /// Sleeps, but not when the thread shall end.
+    fn sleep(&self, time: Duration) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.ready.wait_timeout_while(state, time, |wishes| !wishes.stopped);
     }
 
     fn has_ended(&self) -> bool {
@@ -130,6 +140,55 @@ impl Inner {
         if room || self.is_checkpoint_due() {
             self.checkpoint_or_warn(room);
         }
+        if let Some(commit) = &mut *self.commit() {
+            self.discard_covered(&mut commit.log);
+        }
+    }
+
+    /// Removes covered segments of the log that are older than the retention time, or more than are kept.
+    fn discard_covered(&self, log: &mut Log) {
+        if let Err(error) = log.discard_through(self.discardable(log)) {
+            tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
+        }
+        self.note_log(log);
+    }
+
+    /// The last record of the segments that may go.
+    fn discardable(&self, log: &Log) -> u64 {
+        let (settings, covered) = (&self.settings, self.manifest().covers);
+        let kept_at_most = match settings.log_max_bytes {
+            0 => settings.log_retention_bytes,
+            // Half is for what no file covers yet.
+            most => settings.log_retention_bytes.min((most / 2).saturating_sub(log.bytes_after(covered))),
+        };
+        let mut kept: u64 =
+            log.sealed().filter(|(_, last, _)| *last <= covered).map(|(.., bytes)| bytes).sum();
+        let mut through = 0;
+        for (file, last, bytes) in log.sealed().take_while(|(_, last, _)| *last <= covered) {
+            let written = fs::metadata(self.log_directory().join(file)).and_then(|file| file.modified());
+            // A clock that was set back makes ages shorter, and segments stay longer, up to the limit in bytes.
+            let age = written.map(|written| written.elapsed().unwrap_or_default()).unwrap_or(Duration::MAX);
+            if age < settings.log_retention && kept <= kept_at_most {
+                break;
+            }
+            (kept, through) = (kept - bytes, last);
+        }
+        through
+    }
+
+    /// What the last checkpoint, or the last stop, has stored.
+    pub fn load_recent_queries(&self, index: &Index) -> Vec<Vec<f32>> {
+        recent::load(&self.directory, index.schema().dimension).unwrap_or_else(|reason| {
+            tracing::warn!(collection = %self.name, "recent queries are passed over: {reason}");
+            Vec::new()
+        })
+    }
+
+    /// For the next start; a failure only makes it colder.
+    pub fn store_recent_queries(&self) {
+        if let Err(error) = recent::store(&self.directory, &self.index().recent_queries()) {
+            tracing::warn!(collection = %self.name, "recent queries could not be stored: {error}");
+        }
     }
 
     fn sweep(&self, index: &Index, least: usize) {
@@ -152,7 +211,7 @@ impl Inner {
         let settings = &self.settings;
         let old = commit.uncovered_since.is_some_and(|since| since.elapsed() >= settings.checkpoint_age);
         let uncovered = commit.log.durable().seq > covered;
-        uncovered && (old || commit.log.bytes() >= settings.checkpoint_bytes)
+        uncovered && (old || commit.log.bytes_after(covered) >= settings.checkpoint_bytes)
     }
 
     pub fn checkpoint_or_warn(&self, reopen: bool) {
@@ -175,11 +234,12 @@ impl Inner {
         let started = Instant::now();
         let index = self.index();
         let reopens = may_reopen && (must_reopen || index.stale_share() >= self.settings.reopen_share);
-        if self.uncovered() == 0 && !reopens {
+        if self.uncovered() == 0 && !reopens && !self.state_is_aside() {
             return Ok(());
         }
         self.check_sound(&index)?;
         self.sweep(&index, 1);
+        self.rotate_log();
         let name = format!("index-{}.slx", Uuid::new_v4());
         let path = self.directory.join(&name);
         let seq = self.write_checkpoint(&index, &path)?;
@@ -188,10 +248,10 @@ impl Inner {
             if commit.log.durable().seq == seq {
                 commit.uncovered_since = None;
             }
-            if let Err(error) = commit.log.discard_through(seq) {
-                tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
-            }
+            self.discard_covered(&mut commit.log);
+            self.note_log(&commit.log);
         }
+        self.store_recent_queries();
         self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(collection = %self.name, seq, seconds, "checkpoint");
@@ -202,6 +262,21 @@ impl Inner {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
+    fn state_is_aside(&self) -> bool {
+        self.index().seq() > 0 && self.directory.join(super::publish::STATE).exists()
+    }
+
+    /// Ends the log's segment, so that the checkpoint covers it whole and it can go: else a log whose last segment alone is
+    /// over `log_max_bytes` would take no write ever again.
+    fn rotate_log(&self) {
+        if let Some(commit) = &mut *self.commit()
+            && let Err(error) = commit.log.rotate()
+        {
+            tracing::warn!(collection = %self.name, "the log's segment could not be ended: {error}");
+        }
     }
 
     /// A checkpoint of what is known to be wrong would look sound.
@@ -227,7 +302,7 @@ impl Inner {
         let covered = index.file().header().facts.covers_hash;
         let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
         write_atomically(path, |out| {
-            let paced = Paced::new(out, self.settings.checkpoint_pace);
+            let paced = Paced::new(out, self.settings.checkpoint_pace, &self.keeper);
             checkpoint.write(paced, hash, now_millis())
         })
         .map_err(failed)?;
@@ -238,23 +313,29 @@ impl Inner {
     }
 
     fn publish_checkpoint(&self, file: String, covers: u64) -> Result<(), CatalogueError> {
-        let _publishing = publisher_lock(&self.directory)?;
-        let mut manifest = self.manifest();
-        if Manifest::read(&self.directory)?.as_ref() != Some(&*manifest) {
+        let _publisher = publisher_lock(&self.directory)?;
+        let _publishing = self.publishing();
+        let manifest = self.manifest().clone();
+        if Manifest::read(&self.directory)?.as_ref() != Some(&manifest) {
             let reason = "another index was published meanwhile, or the collection deleted".to_owned();
             return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
         }
         let published_at = format_time(now_millis());
-        let new = Manifest { file, published_at, covers, ..manifest.clone() };
+        let new = Manifest { file, published_at, covers, ..manifest };
         new.write(&self.directory)?;
-        *manifest = new;
-        remove_strays(&self.directory, &manifest.file)
+        *self.manifest() = new.clone();
+        let state = self.directory.join(super::publish::STATE);
+        if covers > 0 && state.exists() {
+            // The new file has it.
+            std::fs::remove_file(&state).map_err(|error| CatalogueError::io("remove", &state, error))?;
+        }
+        remove_strays(&self.directory, &new.file)
     }
 
     /// Opens the newest file and lets it answer, as soon as it has what was written since.
     fn reopen(&self, path: &Path) -> Result<(), ReplayError> {
         let new = Index::open_roomy(path, self.mode, ROOM)?;
-        warm(&new);
+        recent::warm(&new, &self.index().recent_queries(), &|| true);
         for _ in 0..CATCHING_UP {
             let some = match &*self.commit() {
                 Some(commit) => take_some(&commit.log, &new)?,
@@ -298,18 +379,6 @@ fn take_some(log: &Log, index: &Index) -> Result<Records, ReplayError> {
     }
 }
 
-/// Searches for some of the items, so that the first real searches find pages in memory.
-fn warm(index: &Index) {
-    let items = index.items();
-    let mut vector = Vec::new();
-    for step in 0..WARMING.min(items) {
-        index.vector((u64::from(items) * u64::from(step) / u64::from(WARMING)) as u32, &mut vector);
-        let params = SearchParams { k: 100, ef: index.schema().default_ef, allowed: None, exact: false };
-        // A vector that cannot be searched by warms nothing, and harms nothing.
-        let _ = index.query(&vector).and_then(|query| index.search(&query, &params));
-    }
-}
-
 /// Writes at a pace, and has the kernel write along, so that no sync has much left to do.
 struct Paced<'a> {
     out: &'a mut BufWriter<File>,
@@ -317,11 +386,12 @@ struct Paced<'a> {
     bytes: u64,
     unflushed: u64,
     pace: u64,
+    keeper: &'a Keeper,
 }
 
 impl<'a> Paced<'a> {
-    fn new(out: &'a mut BufWriter<File>, pace: u64) -> Self {
-        Paced { out, since: Instant::now(), bytes: 0, unflushed: 0, pace }
+    fn new(out: &'a mut BufWriter<File>, pace: u64, keeper: &'a Keeper) -> Self {
+        Paced { out, since: Instant::now(), bytes: 0, unflushed: 0, pace, keeper }
     }
 }
 
@@ -337,7 +407,7 @@ impl Write for Paced<'_> {
             self.out.get_ref().sync_data()?;
             if self.pace > 0 {
                 let due = Duration::from_secs_f64(self.bytes as f64 / self.pace as f64);
-                std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+                self.keeper.sleep(due.saturating_sub(self.since.elapsed()));
             }
         }
         Ok(written)

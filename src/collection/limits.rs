@@ -17,6 +17,8 @@ pub struct SearchLimits {
     pub query_items: usize,
     /// Ids in `query.ids`.
     pub query_ids: usize,
+    /// Ids in `why`.
+    pub why: usize,
     /// Queries in `query.sources`.
     pub query_sources: usize,
     /// Names in `exclude.sets`.
@@ -36,6 +38,7 @@ impl Default for SearchLimits {
             excluded_ids: 100_000,
             query_items: 1_000,
             query_ids: 10_000,
+            why: 100,
             query_sources: 10,
             exclude_sets: 100,
             query_vectors: 100,

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::{Hit, Plan, SearchAnswer};
+use super::answer::{Exploration, Hit, Plan, SearchAnswer};
 use super::fields::{Fields, names, terms};
 use super::search::{FoundList, Moment, Search, micros};
 use super::{SearchError, SearchLimits, SearchRequest};
 use crate::attributes::{ItemFacts, format_time};
 use crate::index::PlanKind;
-use crate::rank::Ranked;
+use crate::rank::{Explored, Ranked};
 
 /// How long a list is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(60);
@@ -34,6 +34,8 @@ pub(super) struct Kept {
     pub terms: Option<Value>,
     pub explain: Option<Value>,
     pub sources: Vec<String>,
+    pub pinned: Option<String>,
+    pub explored: Option<Explored>,
 }
 
 /// A ranked list and what its answers repeat.
@@ -171,6 +173,8 @@ pub(super) fn keep_list(
             terms: terms(ranked).filter(|_| search.request.fill.terms),
             explain: ranked.explain.clone().filter(|_| search.request.explain),
             sources: names(&found.pool, ranked.item, sources),
+            pinned: ranked.pinned.clone(),
+            explored: ranked.explored,
         };
         let list = KeptList {
             results: found.ranked.iter().map(kept).collect(),
@@ -212,6 +216,9 @@ pub(super) fn next_page<'a>(
             terms: kept.terms.clone(),
             explain: kept.explain.clone(),
             sources: kept.sources.clone(),
+            pinned: kept.pinned.clone(),
+            explored: kept.explored.map(|one| Exploration { policy: one.policy, basis: one.basis }),
+            propensity: kept.explored.map(|one| one.propensity),
             ..fields.item(moment.index, &request.fill, item)
         });
     }
@@ -231,6 +238,7 @@ pub(super) fn next_page<'a>(
         now: format_time(list.now),
         profile: list.profile.clone(),
         fallback: list.fallback,
+        why: Vec::new(),
         cursor: (place < matching).then(|| token(name, place)),
     })
 }
@@ -247,6 +255,8 @@ mod tests {
             terms: None,
             explain: None,
             sources: Vec::new(),
+            pinned: None,
+            explored: None,
         };
         KeptList { results: vec![one; results], profile: None, fallback: None, seed: 0, now: 0, limit: 1 }
     }

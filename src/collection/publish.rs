@@ -18,7 +18,7 @@ use super::{CatalogueError, CollectionName, now_millis};
 use crate::arena::Mode;
 use crate::attributes::format_time;
 use crate::index::Index;
-use crate::log::{Disk, first_record};
+use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
@@ -92,7 +92,8 @@ pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<M
     install(dir, name, index_file, Uuid::from_bytes(facts.collection), facts.covers)
 }
 
-/// Refuses a file from before the log begins: the records between them are in the current file alone.
+/// Refuses a file from before the log begins: the records between them are in the current file alone. And one from after it
+/// ends: the next write would get a sequence number that the file has already.
 fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
@@ -100,6 +101,11 @@ fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
     let log = directory.join("log");
     let failed = |source| CatalogueError::Log { directory: log.clone(), source };
     let first = first_record(&Disk::new(&log)).map_err(failed)?;
+    if let Some(last) = last_record(&Disk::new(&log)).map_err(failed)?.filter(|last| covers > *last) {
+        let reason =
+            format!("the log ends with record {last}, the file says that it covers it up to {covers}");
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
+    }
     match first {
         Some(first) if covers + 1 < first => {
             let reason = format!(
@@ -148,12 +154,40 @@ pub(super) fn install(
         }
         None => collection.to_string(),
     };
+    put_in_place(&directory, index_file, collection, covers)
+}
+
+/// As `install`, of a collection that is not there yet; one that is, is left alone.
+pub(super) fn install_new(
+    dir: &Path,
+    name: &CollectionName,
+    index_file: &Path,
+    collection: Uuid,
+    covers: u64,
+) -> Result<Manifest, CatalogueError> {
+    let directory = dir.join(name.as_str());
+    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
+    let _lock = publisher_lock(&directory)?;
+    if Manifest::read(&directory)?.is_some() || has_log(&directory) {
+        let reason = "a collection of that name was made meanwhile".to_owned();
+        return Err(CatalogueError::Manifest { path: directory, reason });
+    }
+    put_in_place(&directory, index_file, collection.to_string(), covers)
+}
+
+fn put_in_place(
+    directory: &Path,
+    index_file: &Path,
+    collection: String,
+    covers: u64,
+) -> Result<Manifest, CatalogueError> {
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
     let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers };
-    manifest.write(&directory)?;
-    remove_strays(&directory, &manifest.file)?;
+    manifest.write(directory)?;
+    remove_strays(directory, &manifest.file)?;
     Ok(manifest)
 }
 

@@ -6,18 +6,21 @@
 //! |---|---|
 //! | 1 put | id text, flags u8 (1 has a vector, 2 attributes that are not listed are kept), vector bytes with length u32, inserted_at i64, version u64, expires_at i64, count of cells u16, each name u16 and value |
 //! | 2 delete | id text, version u64, time i64 |
-//! | 32 note | length u32, bytes: profiles, exclude sets and events, see `state` |
+//! | 3 note | shelf u8, key text, has a value u8, value with length u32, time i64 |
+//! | 32 state | length u32, bytes: profiles, exclude sets and events, see `state` |
+//!
+//! A new kind of change takes the next tag; a program that does not know a tag refuses the record.
 //!
 //! A text is its length u16 and UTF-8. A value is a tag u8: 0 none, 1 keyword (text), 2 keywords (count u32, texts), 3 int
 //! i64, 4 float f64, 5 bool u8, 6 time i64.
 
 use crate::attributes::{AttributeSchema, Cell, Value};
-use crate::index::{Change, Put};
+use crate::index::{Change, Note, Put};
 
 const VERSION: u8 = 1;
 const HAS_VECTOR: u8 = 1;
 const KEEPS: u8 = 2;
-const NOTE: u8 = 32;
+const STATE: u8 = 32;
 
 /// A record cannot be read, or does not fit the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +49,17 @@ pub(super) fn encode(changes: &[Change], schema: &AttributeSchema) -> Vec<u8> {
                 out.u64(*version);
                 out.u64(*at as u64);
             }
-            Change::Note(bytes) => {
-                out.0.push(NOTE);
+            Change::Note(Note { shelf, key, value, at }) => {
+                out.0.extend_from_slice(&[3, *shelf]);
+                out.text(key);
+                out.0.push(u8::from(value.is_some()));
+                let value = value.as_deref().unwrap_or("");
+                out.u32(value.len() as u32);
+                out.0.extend_from_slice(value.as_bytes());
+                out.u64(*at as u64);
+            }
+            Change::State(bytes) => {
+                out.0.push(STATE);
                 out.u32(bytes.len() as u32);
                 out.0.extend_from_slice(bytes);
             }
@@ -190,14 +202,23 @@ impl<'a> Decoder<'a> {
                     version: self.u64()?,
                     at: self.u64()? as i64,
                 },
-                NOTE => {
+                3 => Change::Note(self.note()?),
+                STATE => {
                     let length = self.u32()?;
-                    Change::Note(self.bytes(length as usize)?.to_vec())
+                    Change::State(self.bytes(length as usize)?.to_vec())
                 }
                 tag => return Err(format!("a change of kind {tag}")),
             });
         }
         if self.rest.is_empty() { Ok(changes) } else { Err(format!("{} bytes too many", self.rest.len())) }
+    }
+
+    fn note(&mut self) -> Result<Note, String> {
+        let (shelf, key, has_value) = (self.u8()?, self.text()?.to_owned(), self.u8()? != 0);
+        let length = self.u32()?;
+        let value = std::str::from_utf8(self.bytes(length as usize)?).map_err(|error| error.to_string())?;
+        let value = has_value.then(|| value.to_owned());
+        Ok(Note { shelf, key, value, at: self.u64()? as i64 })
     }
 
     fn put(&mut self, ordinals: &[usize], attributes: usize) -> Result<Put, String> {
@@ -269,7 +290,9 @@ mod tests {
             put(None, vec![Cell::Kept, Cell::Set(None), Cell::Kept, Cell::Kept, Cell::Set(None), Cell::Kept]),
             put(Some(Vec::new()), vec![Cell::Set(None); 6]),
             Change::Delete { id: "gone".into(), version: 3, at: -4 },
-            Change::Note(b"{}".to_vec()),
+            Change::Note(Note { shelf: 7, key: "k".into(), value: Some("é".into()), at: 5 }),
+            Change::Note(Note { shelf: 7, key: String::new(), value: None, at: -5 }),
+            Change::State(b"{}".to_vec()),
         ]
     }
 
@@ -294,7 +317,7 @@ mod tests {
         let Change::Put(read) = &decode(1, &bytes, &schema()).unwrap()[0] else { panic!("a put") };
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
         assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
-        let note = [Change::Note(vec![7])];
+        let note = [Change::State(vec![7])];
         assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
     }
 

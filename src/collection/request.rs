@@ -58,10 +58,9 @@ pub struct SearchRequest {
     /// Groups by the value of an attribute: `limit` counts groups.
     pub group_by: Option<GroupBy>,
 
-    /// Comes with a later version.
+    /// Ids to account for: why each stands where it does, or is not on the list.
     #[serde(default)]
-    #[schema(ignore)]
-    pub why: Later,
+    pub why: Vec<String>,
 }
 
 /// Groups of results.
@@ -229,21 +228,6 @@ pub struct Return {
     pub terms: bool,
 }
 
-/// A field of the API that this version does not serve. `null` and an empty list ask for nothing and are fine.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Later(Value);
-
-impl Later {
-    fn is_asked_for(&self) -> bool {
-        match &self.0 {
-            Value::Null => false,
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        }
-    }
-}
-
 fn one() -> f32 {
     1.0
 }
@@ -288,6 +272,7 @@ impl SearchRequest {
             ("explain", self.explain),
             ("budget_ms", self.budget_ms.is_some()),
             ("group_by", self.group_by.is_some()),
+            ("why", !self.why.is_empty()),
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
@@ -295,7 +280,6 @@ impl SearchRequest {
 
     /// What can be refused without looking at an index.
     pub fn check(&self, limits: &SearchLimits) -> Result<(), SearchError> {
-        self.check_support()?;
         let range = |name, pointer: &str, value: Option<usize>, limit: usize, setting| match value {
             Some(value) if value == 0 || value > limit => Err(SearchError::OutOfRange {
                 pointer: pointer.to_owned(),
@@ -329,6 +313,7 @@ impl SearchRequest {
                 limits.excluded_ids,
                 "limits.excluded_ids",
             ),
+            ("ids to account for", "/why", self.why.len(), limits.why, "limits.why"),
             (
                 "exclude sets",
                 "/exclude/sets",
@@ -381,14 +366,6 @@ impl SearchRequest {
         self.check_depth(limits)
     }
 
-    fn check_support(&self) -> Result<(), SearchError> {
-        let later = [("/why", "why", &self.why)];
-        match later.into_iter().find(|(_, _, field)| field.is_asked_for()) {
-            Some((pointer, name, _)) => Err(SearchError::NotSupported { pointer: pointer.to_owned(), name }),
-            None => Ok(()),
-        }
-    }
-
     fn check_depth(&self, limits: &SearchLimits) -> Result<(), SearchError> {
         let within = |pointer: &str, value: &Value| {
             let depth = depth(value);
@@ -426,16 +403,6 @@ mod tests {
 
     fn check(document: Value) -> Result<(), SearchError> {
         serde_json::from_value::<SearchRequest>(document).unwrap().check(&SearchLimits::default())
-    }
-
-    #[test]
-    fn later_fields_are_refused_by_name_and_empty_ones_are_not() {
-        assert_eq!(
-            check(json!({"cursor": null, "why": [], "group_by": null, "exclude": {"sets": []}})),
-            Ok(())
-        );
-        let error = check(json!({"why": ["id"]})).unwrap_err();
-        assert!(matches!(&error, SearchError::NotSupported { name: "why", .. }), "{error:?}");
     }
 
     #[test]

@@ -6,65 +6,8 @@ use super::SearchError;
 use super::answer::Plan;
 use super::query::{Part, Prepared, Resolved, Source, Weighted};
 use super::state::Facts;
-use crate::attributes::{Bitset, ItemFacts};
-use crate::index::{Candidate, Found, Index, PlanKind, SearchParams, View};
-
-/// Excluded items up to this many are taken off a longer list when nothing else filters, instead of filtering.
-const FEW_EXCLUDED: usize = 64;
-
-/// Which items may be candidates.
-pub(super) enum Allowed {
-    /// All but a few, which are taken off the list afterwards.
-    AllBut(Vec<u32>),
-    /// These.
-    Only(Bitset),
-}
-
-impl Allowed {
-    /// What a filter lets through, or everything, without what is excluded (ascending, each once).
-    pub fn new(view: &View<'_>, set: Option<Bitset>, excluded: Vec<u32>) -> Allowed {
-        if set.is_none() && excluded.len() <= FEW_EXCLUDED {
-            return Allowed::AllBut(excluded);
-        }
-        let mut set = match set {
-            Some(mut set) => {
-                view.retain(&mut set);
-                set
-            }
-            None => view.all(),
-        };
-        for item in excluded {
-            set.remove(item);
-        }
-        Allowed::Only(set)
-    }
-
-    pub fn contains(&self, view: &View<'_>, item: u32) -> bool {
-        match self {
-            Allowed::AllBut(few) => view.sees(item) && few.binary_search(&item).is_err(),
-            Allowed::Only(set) => set.contains(item),
-        }
-    }
-
-    pub fn count(&self, view: &View<'_>) -> usize {
-        match self {
-            Allowed::AllBut(few) => (view.count() as usize).saturating_sub(few.len()),
-            Allowed::Only(set) => set.count(),
-        }
-    }
-
-    /// As a set of its own.
-    pub fn to_set(&self, view: &View<'_>) -> Bitset {
-        match self {
-            Allowed::Only(set) => set.clone(),
-            Allowed::AllBut(few) => {
-                let mut set = view.all();
-                few.iter().for_each(|&item| set.remove(item));
-                set
-            }
-        }
-    }
-}
+use crate::attributes::ItemFacts;
+use crate::index::{Candidate, Found, PlanKind, SearchParams, Selection, View};
 
 /// How much to look for.
 #[derive(Debug, Clone, Copy)]
@@ -118,14 +61,14 @@ impl Pool {
 }
 
 /// Whether a part's own filter lets an item through, and everything else that may be a candidate of it.
-pub(super) type PartAllowed<'a> = dyn Fn(&Part) -> Result<Option<Allowed>, SearchError> + 'a;
+pub(super) type PartAllowed<'a> = dyn Fn(&Part) -> Result<Option<Selection>, SearchError> + 'a;
 
 /// The candidates of a query. `own` gives what a part with a filter of its own may find.
 pub(super) fn retrieve(
     view: &View<'_>,
     facts: &Facts<'_>,
     query: &Prepared,
-    allowed: &Allowed,
+    allowed: &Selection,
     own: &PartAllowed<'_>,
     effort: Effort,
 ) -> Result<Pool, SearchError> {
@@ -146,7 +89,7 @@ fn one_part(
     view: &View<'_>,
     facts: &Facts<'_>,
     source: &Source,
-    allowed: &Allowed,
+    allowed: &Selection,
     effort: Effort,
 ) -> Result<Pool, SearchError> {
     let unlike = |item: u32| Candidate { item, similarity: 0.0 };
@@ -175,7 +118,7 @@ fn one_part(
 fn nearest(
     view: &View<'_>,
     query: &Resolved,
-    allowed: &Allowed,
+    allowed: &Selection,
     effort: Effort,
 ) -> Result<Pool, SearchError> {
     let mut union: Vec<Candidate> = Vec::new();
@@ -207,28 +150,13 @@ fn nearest(
 fn nearest_items(
     view: &View<'_>,
     query: &Weighted,
-    allowed: &Allowed,
+    allowed: &Selection,
     effort: Effort,
 ) -> Result<Found, SearchError> {
     let refused = |source| SearchError::Vector { pointer: "/query".to_owned(), source };
     let Effort { wanted, ef, exact } = effort;
-    match allowed {
-        Allowed::Only(set) => {
-            let params = SearchParams { k: wanted, ef, allowed: Some(set), exact };
-            view.search(&query.query, &params).map_err(refused)
-        }
-        Allowed::AllBut(few) if wanted + few.len() > Index::MAX_EF => {
-            nearest_items(view, query, &Allowed::Only(allowed.to_set(view)), effort)
-        }
-        Allowed::AllBut(few) => {
-            let params = SearchParams { k: wanted + few.len(), ef, allowed: None, exact };
-            let mut found = view.search(&query.query, &params).map_err(refused)?;
-            found.candidates.retain(|candidate| few.binary_search(&candidate.item).is_err());
-            found.candidates.truncate(wanted);
-            found.matching = found.matching.saturating_sub(few.len());
-            Ok(found)
-        }
-    }
+    let params = SearchParams { k: wanted, ef, allowed: None, exact };
+    view.search_within(&query.query, &params, allowed).map_err(refused)
 }
 
 /// Each item once with its combined similarity, best first.
@@ -248,7 +176,7 @@ fn combine(view: &View<'_>, query: &Resolved, union: Vec<Candidate>) -> Vec<Cand
 }
 
 /// The best similarity to any of a query's vectors.
-fn best_similarity(view: &View<'_>, query: &Prepared, item: u32) -> f32 {
+pub(super) fn best_similarity(view: &View<'_>, query: &Prepared, item: u32) -> f32 {
     let similarities = query.vectors().map(|resolved| resolved.similarity(view, item));
     similarities.fold(f32::MIN, f32::max)
 }

@@ -5,9 +5,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer::SearchAnswer;
+use super::extras::Extras;
 use super::fields::Fields;
 use super::groups::GroupOf;
 use super::limits::SearchLimits;
@@ -15,12 +16,13 @@ use super::page::{Cursors, keep_list, next_page};
 use super::query::{Part, Prepared, Resolved, resolve};
 use super::recipe::{Chosen, choose};
 use super::request::SearchRequest;
-use super::retrieve::{Allowed, Effort, Pool, retrieve};
+use super::retrieve::{Effort, Pool, retrieve};
+use super::rules::RuleCounts;
 use super::state::{Facts, Register, SlotCaches, State};
 use super::{Collection, SearchError};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
-use crate::index::{Candidate, Index, View};
-use crate::rank::{ItemVectors, RankInput, Ranked, Shortfall, rank};
+use crate::index::{Candidate, Index, Selection, View};
+use crate::rank::{ItemVectors, RankInput, Ranked, Ranking, RuleCount, Shortfall, Stages, rank};
 use crate::vector::Metric;
 
 /// What a search reads: an index at one moment, and what the collection keeps beside it at the same.
@@ -32,6 +34,8 @@ pub(super) struct Moment<'a, 'm> {
     pub caches: &'m SlotCaches,
     /// None where nobody could come back with a cursor.
     pub cursors: Option<&'m Cursors>,
+    /// What rules of stored profiles have touched.
+    pub rules: Option<&'m RuleCounts>,
     pub now: i64,
     pub started: Instant,
 }
@@ -54,6 +58,7 @@ pub fn search<'a>(
         register: &register,
         caches: &caches,
         cursors: None,
+        rules: None,
         now,
         started,
     };
@@ -83,6 +88,7 @@ impl Collection {
                 register: &inner.register,
                 caches: &index.0.caches,
                 cursors: Some(&inner.cursors),
+                rules: Some(&inner.rule_counts),
                 now,
                 started,
             };
@@ -109,11 +115,11 @@ fn answer<'a>(
     let group_by = request.group_by.as_ref().map(|by| GroupOf::check(moment.index, by)).transpose()?;
     let (request, context) = freeze(request, moment.now);
     let facts = Facts::new(moment.view, moment.state, moment.register, moment.caches);
-    let search = Search { moment, facts, request: &request, chosen, context, limits };
+    let seed = request.seed.unwrap_or_else(draw_seed);
+    let search = Search { moment, facts, request: &request, chosen, context, limits, seed };
     let (query, fallback) = search.prepare()?;
     let mut found = search.find(&query, fallback, group_by.as_ref())?;
     let sources: Vec<&str> = query.parts.iter().map(|part| part.name.as_str()).collect();
-    let seed = request.seed.unwrap_or_else(draw_seed);
     let mut made = SearchAnswer {
         results: Vec::new(),
         groups: None,
@@ -128,6 +134,7 @@ fn answer<'a>(
         now: format_time(moment.now),
         profile: search.chosen.name.clone(),
         fallback: found.fallback,
+        why: std::mem::take(&mut found.why),
         cursor: None,
     };
     let page = match group_by {
@@ -169,7 +176,7 @@ fn freeze(mut request: SearchRequest, now: i64) -> (SearchRequest, FilterContext
     (request, FilterContext { now, values })
 }
 
-fn filter_error(at: &str, error: FilterError) -> SearchError {
+pub(super) fn filter_error(at: &str, error: FilterError) -> SearchError {
     SearchError::Filter { pointer: format!("{at}{}", error.pointer), reason: error.reason }
 }
 
@@ -181,11 +188,14 @@ pub(super) struct Search<'a, 'm> {
     pub chosen: Chosen,
     pub context: FilterContext,
     pub limits: &'m SearchLimits,
+    pub seed: u64,
 }
 
 /// What was found, ranked.
 pub(super) struct FoundList {
     pub ranked: Vec<Ranked>,
+    /// For each id of the request's `why`.
+    pub why: Vec<Value>,
     pub pool: Pool,
     pub shortfalls: Vec<Shortfall>,
     pub fallback: Option<&'static str>,
@@ -254,8 +264,9 @@ impl<'m> Search<'_, 'm> {
         fallback: Option<&'static str>,
         effort: Effort,
     ) -> Result<FoundList, SearchError> {
-        let allowed = self.allowed(query)?;
+        let (allowed, dropped) = self.allowed(query)?;
         let mut pool = self.retrieve(query, &allowed, effort)?;
+        let extras = self.extras(query, &allowed, effort)?;
         let length = if self.request.group_by.is_some() {
             pool.candidates.len().max(1)
         } else if self.request.cursor.is_some() {
@@ -267,12 +278,17 @@ impl<'m> Search<'_, 'm> {
         if reason.is_none() && pool.plan.interrupted && self.join_fallback(query, &mut pool, effort)? {
             reason = Some("budget");
         }
-        let (mut ranked, mut shortfalls) = self.order(query, &pool, length)?;
+        let mut ranking = self.order(query, &pool, &extras, length)?;
         let least = self.chosen.recipe.as_ref().map_or(0, |recipe| recipe.min_results).min(length);
-        if reason.is_none() && ranked.len() < least && self.join_fallback(query, &mut pool, effort)? {
+        if reason.is_none()
+            && ranking.results.len() < least
+            && self.join_fallback(query, &mut pool, effort)?
+        {
             reason = Some("min-results");
-            (ranked, shortfalls) = self.order(query, &pool, length)?;
+            ranking = self.order(query, &pool, &extras, length)?;
         }
+        let Ranking { results: ranked, mut shortfalls, rules, why, .. } = ranking;
+        self.count_rules(rules, dropped);
         if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
             shortfalls.push(Shortfall {
                 name: "budget_ms".to_owned(),
@@ -281,16 +297,22 @@ impl<'m> Search<'_, 'm> {
                 reason: "the search was cut short: these are the best by then".to_owned(),
             });
         }
-        Ok(FoundList { ranked, pool, shortfalls, fallback: reason })
+        let why = explained(extras.said, why);
+        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason })
     }
 
-    fn retrieve(&self, query: &Prepared, allowed: &Allowed, effort: Effort) -> Result<Pool, SearchError> {
+    pub(super) fn retrieve(
+        &self,
+        query: &Prepared,
+        allowed: &Selection,
+        effort: Effort,
+    ) -> Result<Pool, SearchError> {
         let own = |part: &Part| match &part.filter {
             None => Ok(None),
             Some((document, at)) => {
                 let mut set = allowed.to_set(self.view());
-                set.intersect(&self.matching(document, at)?);
-                Ok(Some(Allowed::Only(set)))
+                set.intersect(&self.passing(&[self.parsed(document, at)?])?.to_set(self.view()));
+                Ok(Some(self.view().selection(&set)))
             }
         };
         retrieve(self.view(), &self.facts, query, allowed, &own, effort)
@@ -301,42 +323,73 @@ impl<'m> Search<'_, 'm> {
         let Some(fallback) = self.fallback()? else { return Ok(false) };
         let interrupted = pool.plan.interrupted;
         self.view().set_deadline(None);
-        let mut allowed = self.allowed(&fallback)?.to_set(self.view());
-        query.own.iter().for_each(|&item| allowed.remove(item));
-        let more = self.retrieve(&fallback, &Allowed::Only(allowed), effort)?;
+        let allowed = self.allowed(&fallback)?.0.without_items(self.view(), query.own.iter().copied());
+        let more = self.retrieve(&fallback, &allowed, effort)?;
         pool.join(self.view(), query, more);
         pool.plan.interrupted = interrupted;
         Ok(true)
     }
 
-    /// The request's filter and the profile's, without what `drop` rules match and what is excluded.
-    fn allowed(&self, query: &Prepared) -> Result<Allowed, SearchError> {
-        let mut set: Option<Bitset> = None;
+    /// The request's filter and the profile's, without what `drop` rules match and what is excluded; and what each of those
+    /// rules of a stored profile took away.
+    fn allowed(&self, query: &Prepared) -> Result<(Selection, Vec<RuleCount>), SearchError> {
+        let mut filters = Vec::new();
         if let Some(document) = &self.request.filter {
-            set = Some(self.matching(document, "/filter")?);
+            filters.push(self.parsed(document, "/filter")?);
         }
-        if let Some(filter) = self.chosen.profile().and_then(|profile| profile.filter()) {
-            let matching = self.evaluate(filter, &self.chosen.pointer("/filter"))?;
-            match &mut set {
-                Some(set) => set.intersect(&matching),
-                None => set = Some(matching),
+        let Some(profile) = self.chosen.profile() else {
+            return Ok((self.without_excluded(self.passing(&filters)?, query), Vec::new()));
+        };
+        if let Some(filter) = profile.filter() {
+            filters.push(self.bound(filter, &self.chosen.pointer("/filter"))?);
+        }
+        let is_counted = self.chosen.name.is_some() && self.moment.rules.is_some();
+        let mut dropped = Vec::new();
+        for drop in profile.drops(&self.context).map_err(|error| self.in_profile(error))? {
+            let before = if is_counted { self.passing(&filters)?.count(self.view()) } else { 0 };
+            filters.push(self.bound(drop.filter, &self.chosen.pointer(drop.pointer))?.negated());
+            if is_counted {
+                let touched = before.saturating_sub(self.passing(&filters)?.count(self.view()));
+                dropped.push(RuleCount { name: drop.name.to_owned(), touched });
             }
         }
-        let rules = self.chosen.pointer("/rules");
-        let drops = match self.chosen.profile() {
-            Some(profile) => profile.drops(&self.context).map_err(|error| filter_error(&rules, error))?,
-            None => Vec::new(),
-        };
-        for drop in drops {
-            let matching = self.evaluate(drop, &rules)?;
-            set.get_or_insert_with(|| self.view().all()).subtract(&matching);
-        }
-        Ok(Allowed::new(self.view(), set, self.excluded(query)))
+        Ok((self.without_excluded(self.passing(&filters)?, query), dropped))
     }
 
-    fn matching(&self, document: &Value, at: &str) -> Result<Bitset, SearchError> {
+    /// What passes all of these filters, which are bound. What was asked before is kept; only filters that read counters are
+    /// evaluated each time.
+    fn passing(&self, filters: &[Filter]) -> Result<Selection, SearchError> {
+        let view = self.view();
+        let (fresh, kept): (Vec<Filter>, Vec<Filter>) =
+            filters.iter().cloned().partition(Filter::reads_counters);
+        let unbound = |error| filter_error("", error);
+        let selection = match kept.is_empty() {
+            true => Selection::all(),
+            false => Selection::only(view.matching(&Filter::all(&kept), &self.context).map_err(unbound)?),
+        };
+        if fresh.is_empty() {
+            return Ok(selection);
+        }
+        let mut set = self.evaluate(&Filter::all(&fresh), "")?;
+        set.intersect(&selection.to_set(view));
+        Ok(view.selection(&set))
+    }
+
+    fn parsed(&self, document: &Value, at: &str) -> Result<Filter, SearchError> {
         let filter = Filter::parse(document, &self.view().schema().attributes);
-        self.evaluate(&filter.map_err(|error| filter_error(at, error))?, at)
+        self.bound(&filter.map_err(|error| filter_error(at, error))?, at)
+    }
+
+    fn bound(&self, filter: &Filter, at: &str) -> Result<Filter, SearchError> {
+        filter.bind(&self.context).map_err(|error| filter_error(at, error))
+    }
+
+    /// Adds to the counters of a stored profile's rules.
+    fn count_rules(&self, rules: Vec<RuleCount>, dropped: Vec<RuleCount>) {
+        let name = self.chosen.name.as_deref().and_then(|name| name.rsplit_once('@'));
+        if let (Some((profile, _)), Some(counts)) = (name, self.moment.rules) {
+            counts.add(profile, rules.into_iter().chain(dropped));
+        }
     }
 
     fn evaluate(&self, filter: &Filter, at: &str) -> Result<Bitset, SearchError> {
@@ -344,8 +397,8 @@ impl<'m> Search<'_, 'm> {
         matching.map_err(|error| filter_error(at, error))
     }
 
-    /// Items that are never returned, ascending.
-    fn excluded(&self, query: &Prepared) -> Vec<u32> {
+    /// Without the items that are never returned: the query's own, and those that the request names.
+    fn without_excluded(&self, selection: Selection, query: &Prepared) -> Selection {
         let (view, exclude) = (self.view(), &self.request.exclude);
         let named = exclude.ids.iter().filter_map(|id| view.find(id));
         let mut items: Vec<u32> = query.own.iter().copied().chain(named).collect();
@@ -354,9 +407,7 @@ impl<'m> Search<'_, 'm> {
                 self.moment.caches.excluded(view, name, set, &mut items);
             }
         }
-        items.sort_unstable();
-        items.dedup();
-        items
+        selection.without_items(view, items)
     }
 
     /// Exclude sets of the request that are not there, or not any more.
@@ -371,26 +422,40 @@ impl<'m> Search<'_, 'm> {
         &self,
         query: &Prepared,
         pool: &Pool,
+        extras: &Extras,
         length: usize,
-    ) -> Result<(Vec<Ranked>, Vec<Shortfall>), SearchError> {
-        let Some(profile) = self.chosen.profile() else { return Ok(by_similarity(pool, length)) };
+    ) -> Result<Ranking, SearchError> {
+        let Some(profile) = self.chosen.profile() else { return Ok(by_similarity(pool, extras, length)) };
         let view = self.view();
         let input = RankInput {
             candidates: &pool.candidates,
+            newcomers: &extras.newcomers,
+            pinned: &extras.pinned,
+            why: &extras.why,
             metric: scoring_metric(view.schema().metric, query),
             columns: view.columns(),
             facts: &self.facts,
             vectors: &Vectors(view),
             context: &self.context,
             limit: length,
+            seed: self.seed,
             explain: self.request.explain || self.request.fill.terms,
         };
-        let ranked = rank(profile, &input);
-        ranked.map_err(|error| SearchError::Filter {
-            pointer: self.chosen.pointer(&error.pointer),
-            reason: error.reason,
-        })
+        rank(profile, &input).map_err(|error| self.in_profile(error))
     }
+}
+
+/// What is said of each id of `why`: where it was refused, or what ranking says, with the id.
+fn explained(said: Vec<(String, Option<Value>)>, ranked: Vec<Value>) -> Vec<Value> {
+    let mut ranked = ranked.into_iter();
+    let one = |(id, refused): (String, Option<Value>)| {
+        let mut entry = refused.or_else(|| ranked.next()).unwrap_or_default();
+        if let Some(fields) = entry.as_object_mut() {
+            fields.insert("id".to_owned(), Value::from(id));
+        }
+        entry
+    };
+    said.into_iter().map(one).collect()
 }
 
 /// How often more candidates are looked for when groups are missing.
@@ -415,7 +480,7 @@ fn scoring_metric(metric: Metric, query: &Prepared) -> Metric {
     if query.vectors().any(leaves_the_range) { Metric::Dot } else { metric }
 }
 
-fn by_similarity(pool: &Pool, limit: usize) -> (Vec<Ranked>, Vec<Shortfall>) {
+fn by_similarity(pool: &Pool, extras: &Extras, limit: usize) -> Ranking {
     let score = |candidate: &Candidate| {
         pool.values.get(&candidate.item).copied().unwrap_or(f64::from(candidate.similarity))
     };
@@ -423,15 +488,30 @@ fn by_similarity(pool: &Pool, limit: usize) -> (Vec<Ranked>, Vec<Shortfall>) {
         item: candidate.item,
         similarity: candidate.similarity,
         score: score(candidate),
+        pinned: None,
+        explored: None,
         explain: None,
     };
-    let ranked: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();
+    let results: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();
     let mut shortfalls = Vec::new();
-    if ranked.len() < limit {
+    if results.len() < limit {
         let reason = format!("{} items match", pool.plan.matching);
-        shortfalls.push(Shortfall { name: "results".to_owned(), wanted: limit, got: ranked.len(), reason });
+        shortfalls.push(Shortfall { name: "results".to_owned(), wanted: limit, got: results.len(), reason });
     }
-    (ranked, shortfalls)
+    let why = extras.why.iter().map(|asked| {
+        let nearer = pool.candidates.iter().position(|one| one.item == asked.item);
+        let place = nearer.map(|place| place + 1);
+        let listed = place.filter(|place| *place <= limit);
+        let kind = if place.is_some() { "similarity" } else { "not-a-candidate" };
+        let mut entry =
+            json!({"similarity": asked.similarity, "position": {"by_score": place, "final": listed}});
+        if listed.is_none() {
+            entry["because"] = json!({"kind": kind, "candidates": pool.candidates.len()});
+        }
+        entry
+    });
+    let why = why.collect();
+    Ranking { results, shortfalls, rules: Vec::new(), why, stages: Stages::default() }
 }
 
 /// A seed below 2^53, so that it survives clients whose numbers are doubles. Need not be secret, only spread.

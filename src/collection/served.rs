@@ -17,10 +17,14 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use super::commit::{Commit, Queue, Reply};
+use super::commit::{Commit, Reply};
 use super::keep::Keeper;
 use super::page::Cursors;
+use super::priority::{KEEPING, WRITING, step_back};
+use super::queue::Queue;
 use super::record::decode;
+use super::rules::RuleCounts;
+use super::startup::{StartPhase, Startup};
 use super::state::{Counts, ExcludeSet, Register, SlotCaches, StoredProfile};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
@@ -45,6 +49,12 @@ pub struct WriteSettings {
     pub checkpoint_age: std::time::Duration,
     /// Bytes a second at which checkpoints are written, so that the log's syncs do not wait for them; 0 for no pace.
     pub checkpoint_pace: u64,
+    /// Segments of the log that an index file covers are kept for so long after their last record, so that an index that was
+    /// built elsewhere from an older export catches up.
+    pub log_retention: std::time::Duration,
+    /// At most so many bytes of such segments are kept, and fewer when `log_max_bytes` or the disk is short. Every start
+    /// reads them.
+    pub log_retention_bytes: u64,
     /// Writes are refused while the log is larger; 0 for no limit.
     pub log_max_bytes: u64,
     /// Writes are refused while the process holds more memory of its own; 0 for no limit.
@@ -53,6 +63,10 @@ pub struct WriteSettings {
     pub reopen_share: f64,
     /// Bytes of a log's segment.
     pub segment_bytes: u64,
+    /// How long a write's answer is remembered under its idempotency key.
+    pub idempotency_window: std::time::Duration,
+    /// Answers that are remembered, at most: the oldest go first.
+    pub idempotency_keys: usize,
 }
 
 impl Default for WriteSettings {
@@ -62,10 +76,14 @@ impl Default for WriteSettings {
             checkpoint_bytes: 256 << 20,
             checkpoint_age: std::time::Duration::from_secs(900),
             checkpoint_pace: 200 << 20,
+            log_retention: std::time::Duration::from_secs(24 * 3600),
+            log_retention_bytes: 1 << 30,
             log_max_bytes: 0,
             memory_limit: 0,
             reopen_share: 0.25,
             segment_bytes: 64 << 20,
+            idempotency_window: std::time::Duration::from_secs(24 * 3600),
+            idempotency_keys: 100_000,
         }
     }
 }
@@ -119,6 +137,10 @@ pub struct WriteFigures {
     pub checkpoint_seconds: f64,
     /// Seconds that replaying the log took when the collection was opened.
     pub replay_seconds: f64,
+    /// Seconds that verifying the index file took at the start; 0 when it is done in the background.
+    pub verify_seconds: f64,
+    /// Seconds that warming took at the start.
+    pub warm_seconds: f64,
 }
 
 /// A named collection.
@@ -143,6 +165,10 @@ pub(super) struct Inner {
     pub mode: Mode,
     pub settings: WriteSettings,
     pub manifest: Mutex<Manifest>,
+    /// Held while the manifest's file and what is known of it may differ. Never waited for by who only reads.
+    pub publishing: Mutex<()>,
+    /// A later manifest whose index could not take over: it is not tried again and again.
+    pub refused: Mutex<Option<Manifest>>,
     open: ArcSwap<OpenIndex>,
     /// The log and what goes with it, once something was written.
     pub commit: Mutex<Option<Commit>>,
@@ -152,8 +178,16 @@ pub(super) struct Inner {
     pub register: Arc<Register>,
     /// Ranked lists that are being paged.
     pub cursors: Cursors,
+    /// What rules of stored profiles have touched.
+    pub rule_counts: RuleCounts,
     /// Microseconds that replaying the log took when the collection was opened.
     pub replay_us: AtomicU64,
+    /// Microseconds that verifying the file took at the start.
+    pub verify_us: AtomicU64,
+    /// Microseconds that warming took at the start.
+    pub warm_us: AtomicU64,
+    /// Told how far a replay is.
+    pub startup: Arc<Startup>,
     /// Microseconds that the last checkpoint took.
     pub checkpoint_us: AtomicU64,
     /// Links that sweeps have put in place of others.
@@ -171,7 +205,9 @@ impl Collection {
         manifest: Manifest,
         mode: Mode,
         settings: &WriteSettings,
+        startup: Arc<Startup>,
     ) -> Result<Collection, CatalogueError> {
+        startup.begin(name.as_str(), StartPhase::Opening, 0);
         let path = directory.join(&manifest.file);
         let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
         if !kind.is_file() {
@@ -189,12 +225,18 @@ impl Collection {
             settings: settings.clone(),
             manifest: Mutex::new(manifest),
             open: ArcSwap::from_pointee(OpenIndex::new(index)),
+            publishing: Mutex::new(()),
+            refused: Mutex::new(None),
             commit: Mutex::new(None),
             queue: Queue::new(settings.queue),
             keeper: Keeper::default(),
             register: Arc::new(register),
             cursors: Cursors::default(),
+            rule_counts: RuleCounts::default(),
             replay_us: AtomicU64::new(0),
+            verify_us: AtomicU64::new(0),
+            warm_us: AtomicU64::new(0),
+            startup,
             checkpoint_us: AtomicU64::new(0),
             repaired_links: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
@@ -255,14 +297,18 @@ impl Collection {
             return Ok(());
         }
         self.inner.open_log()?;
-        let spawn = |name: &str, run: fn(&Inner)| {
+        let spawn = |name: &str, niceness: i32, run: fn(&Inner)| {
             let inner = Arc::clone(&self.inner);
             let thread = std::thread::Builder::new().name(format!("{name} {}", inner.name));
             let failed = |error| CatalogueError::io("start the threads of", &self.inner.directory, error);
-            thread.spawn(move || run(&inner)).map_err(failed)
+            let run = move || {
+                step_back(niceness);
+                run(&inner);
+            };
+            thread.spawn(run).map_err(failed)
         };
-        threads.running.push(spawn("commit", Inner::run_committer)?);
-        threads.running.push(spawn("keep", Inner::run_keeper)?);
+        threads.running.push(spawn("commit", WRITING, Inner::run_committer)?);
+        threads.running.push(spawn("keep", KEEPING, Inner::run_keeper)?);
         Ok(())
     }
 
@@ -285,6 +331,21 @@ impl Collection {
         }
         // Whoever is at a checkpoint finishes it; nobody begins another.
         self.inner.keeper.end();
+        if checkpoint {
+            self.inner.store_recent_queries();
+        }
+    }
+
+    /// Takes writes again after `close`, for what was to take its place did not open.
+    pub(super) fn resume(&self) {
+        self.inner.keeper.resume();
+        self.inner.queue.open();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).closed = false;
+        if self.inner.log_directory().is_dir()
+            && let Err(error) = self.start()
+        {
+            tracing::error!(collection = %self.inner.name, "no more writes are taken: {error}");
+        }
     }
 
     /// Its profiles by name.
@@ -311,6 +372,11 @@ impl Collection {
         number.and_then(|number| state.counters.get(number)).copied().unwrap_or_default()
     }
 
+    /// Rules of stored profiles: profile, rule, and how many items it has touched since the collection was opened.
+    pub fn rule_counts(&self) -> Vec<(String, String, u64)> {
+        self.inner.rule_counts.all()
+    }
+
     /// Figures of its writing.
     pub fn figures(&self) -> WriteFigures {
         let (inner, index) = (&self.inner, self.index());
@@ -327,12 +393,22 @@ impl Collection {
             repaired_links: inner.repaired_links.load(Relaxed),
             checkpoint_seconds: seconds(&inner.checkpoint_us),
             replay_seconds: seconds(&inner.replay_us),
+            verify_seconds: seconds(&inner.verify_us),
+            warm_seconds: seconds(&inner.warm_us),
         }
     }
 
-    /// Writes a checkpoint now. Blocking.
+    /// Writes a checkpoint now. Blocking; the work is done by a thread that steps back behind searches.
     pub fn checkpoint(&self) -> Result<(), CatalogueError> {
-        self.inner.checkpoint(true)
+        let write = || {
+            step_back(KEEPING);
+            self.inner.checkpoint(true)
+        };
+        let failed = || CatalogueError::Replay {
+            directory: self.inner.directory.clone(),
+            reason: "the checkpoint panicked".to_owned(),
+        };
+        std::thread::scope(|scope| scope.spawn(write).join()).unwrap_or_else(|_| Err(failed()))
     }
 }
 
@@ -353,6 +429,10 @@ impl Inner {
 
     pub fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn commit(&self) -> MutexGuard<'_, Option<Commit>> {
@@ -384,7 +464,9 @@ impl Inner {
         let (log, opened) = Log::open(storage, identity, start, options).map_err(of_log)?;
         self.tell(&opened);
         let started = Instant::now();
-        let replayed = self.replay(&log, facts.covers).map_err(|reason| CatalogueError::Replay {
+        // What was applied before the collection was closed and resumed is not applied again.
+        let from = self.index().seq();
+        let replayed = self.replay(&log, from).map_err(|reason| CatalogueError::Replay {
             directory: directory.clone(),
             reason: reason.to_string(),
         })?;
@@ -414,25 +496,31 @@ impl Inner {
         }
     }
 
-    /// Applies the records after `covers` to the index, and to what is kept beside it those that it lacks; how many there were.
-    fn replay(&self, log: &Log, covers: u64) -> Result<usize, ReplayError> {
-        // Notes may be older than the index: one that was built elsewhere has none of them.
-        let begin = log.first().saturating_sub(1);
-        let from = covers.min(self.register.newest().seq.max(begin));
+    /// Applies the records after `from` to the index; how many there were.
+    fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
+        let total = log.last().seq.saturating_sub(from);
+        // Changes of the state may be older than the index: one that was built elsewhere has none of them.
+        let oldest = log.first().saturating_sub(1);
+        let begin = from.min(self.register.newest().seq.max(oldest));
+        self.startup.begin(self.name.as_str(), StartPhase::Replaying, total);
         let mut records = Records::default();
         let mut count = 0;
-        log.replay(from, &mut |record| {
+        log.replay(begin, &mut |record| {
             let changes = decode(record.seq, record.payload, &self.index().schema().attributes);
-            if record.seq <= covers {
-                // Notes can always be read; of items, which may have had other attributes, nothing is needed.
+            if record.seq <= from {
+                // Those can always be read; of items, which may have had other attributes, nothing is needed.
                 let changes = changes.unwrap_or_default();
-                return self.register.apply(&[(record.seq, changes)]).map_err(ReplayError::Note);
+                return self.register.apply(&[(record.seq, changes)]).map_err(ReplayError::State);
             }
             let changes = changes?;
             records.add(record.seq, changes);
             count += 1;
             if records.changes >= REPLAY_CHANGES {
-                self.apply(&std::mem::take(&mut records))?;
+                let some = std::mem::take(&mut records);
+                self.apply(&some)?;
+                if !self.startup.step(some.records.len() as u64) {
+                    return Err(ReplayError::Stopped);
+                }
             }
             Ok::<(), ReplayError>(())
         })?;
@@ -446,7 +534,7 @@ impl Inner {
         if batches.is_empty() {
             return Ok(());
         }
-        self.register.apply(&records.records).map_err(ReplayError::Note)?;
+        self.register.apply(&records.records).map_err(ReplayError::State)?;
         let first = batches.iter().map(|batch| batch.changes).find(|changes| has_vector(changes));
         if let Some(changes) = first
             && let Some(begun) = self.index().begun(&self.index_path(), changes)?
@@ -492,7 +580,10 @@ fn linkers() -> Result<&'static rayon::ThreadPool, ReplayError> {
     if let Some(pool) = POOL.get() {
         return Ok(pool);
     }
-    let pool = rayon::ThreadPoolBuilder::new().thread_name(|thread| format!("link {thread}")).build()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|thread| format!("link {thread}"))
+        .start_handler(|_| step_back(WRITING))
+        .build()?;
     Ok(POOL.get_or_init(|| pool))
 }
 
@@ -526,7 +617,7 @@ pub(super) enum ReplayError {
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("{0}")]
-    Note(String),
+    State(String),
     #[error("the index has no room for {items} items more")]
     Room { items: usize },
     #[error("cannot start threads: {0}")]

@@ -27,15 +27,20 @@ impl Collection {
 
     /// Verifies the file at about `bytes_per_second`, unless that was done; gives up without a result when `stop` says.
     pub fn verify_slowly(&self, bytes_per_second: u64, stop: &dyn Fn() -> bool) {
+        let pause = Duration::from_secs_f64(BLOCK as f64 / bytes_per_second.max(1) as f64);
+        self.verify(&|| {
+            std::thread::sleep(pause);
+            stop()
+        });
+    }
+
+    /// Verifies the file as fast as it is read; `stop` is asked after each block.
+    pub(super) fn verify(&self, stop: &dyn Fn() -> bool) {
         let index = self.index();
         if index.0.verification.0.get().is_some() {
             return;
         }
-        let pause = Duration::from_secs_f64(BLOCK as f64 / bytes_per_second.max(1) as f64);
-        let outcome = verify_blocks(&index, &|| {
-            std::thread::sleep(pause);
-            stop()
-        });
+        let outcome = verify_blocks(&index, stop);
         if let Some(outcome) = outcome {
             // Another thread may have come to the same result first.
             let _ = index.0.verification.0.set(outcome.map_err(|error| error.to_string()));

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
 use super::Collection;
+use super::once::OnceKey;
 use super::query::Forms;
 use super::state::{StateRequest, StateWrite};
 use crate::attributes::{Cell, Filter, FilterContext, ItemFacts, parse_time};
@@ -22,6 +23,8 @@ const EXPIRED_AT_A_TIME: usize = 10_000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpsertRequest {
+    /// The tower that made the vectors: unless it is the collection's, nothing is put.
+    pub embedding: Option<String>,
     /// The items; a batch is applied whole or not at all.
     pub items: Vec<UpsertItem>,
 }
@@ -46,6 +49,9 @@ pub struct UpsertItem {
     pub version: Option<u64>,
     /// From then on the item is never returned; RFC 3339.
     pub expires_at: Option<String>,
+    /// When it was first inserted, RFC 3339, for items that come from elsewhere; of an item that is there already the time
+    /// stays as it is.
+    pub inserted_at: Option<String>,
 }
 
 /// Attributes to change.
@@ -93,7 +99,7 @@ pub struct DeleteRequest {
 }
 
 /// What a write did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Written {
     /// Items put.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +136,9 @@ pub struct Written {
     pub unknown: Option<usize>,
     /// A search that answers with this sequence number or a later one has seen it.
     pub seq: u64,
+    /// Whether this is the answer to an earlier request of the same idempotency key.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 /// A write was refused, or nobody knows what became of it.
@@ -171,6 +180,17 @@ pub enum WriteError {
         /// What was given.
         name: String,
     },
+    /// The vectors come from another tower than the collection's.
+    #[error("the vectors come from {given:?}, the collection's from {}", expected.as_deref().map_or("an unnamed embedding".to_owned(), |name| format!("{name:?}")))]
+    Embedding {
+        /// What the request names.
+        given: String,
+        /// What the collection names.
+        expected: Option<String>,
+    },
+    /// The idempotency key belongs to an earlier, other request.
+    #[error("this idempotency key was used for another request: a new request needs a new key")]
+    KeyReused,
     /// Too many writes wait.
     #[error("{waiting} writes wait, at most {limit} may: send it again later")]
     Busy {
@@ -210,6 +230,7 @@ impl WriteError {
             WriteError::Invalid { pointer, .. }
             | WriteError::UnknownItem { pointer, .. }
             | WriteError::Profile { pointer, .. } => pointer,
+            WriteError::Embedding { .. } => "/embedding",
             _ => "",
         }
     }
@@ -220,6 +241,8 @@ impl WriteError {
 pub struct WriteBatch {
     operations: Vec<Operation>,
     written: Written,
+    /// Under which it can be sent again.
+    pub(super) key: Option<OnceKey>,
     /// Bytes of ids and attributes, at most.
     pub(super) bytes: usize,
 }
@@ -232,6 +255,8 @@ enum Operation {
         cells: Vec<Cell>,
         version: Option<u64>,
         expires_at: i64,
+        /// Of an item that is not there yet.
+        inserted_at: Option<i64>,
     },
     Patch {
         id: String,
@@ -275,8 +300,16 @@ impl WriteBatch {
         self.operations.iter().any(needs)
     }
 
+    /// The same write under a key: sent again, it is not made again.
+    pub fn once(self, key: OnceKey) -> WriteBatch {
+        WriteBatch { key: Some(key), ..self }
+    }
+
     /// Checks items to put.
     pub fn upsert(index: &Index, request: UpsertRequest) -> Result<WriteBatch, WriteError> {
+        if let Some(given) = &request.embedding {
+            check_embedding(index, given)?;
+        }
         let mut bytes = 0;
         let mut operations = Vec::with_capacity(request.items.len());
         for (at, item) in request.items.into_iter().enumerate() {
@@ -285,7 +318,7 @@ impl WriteBatch {
             operations.push(upsert(index, item, &pointer)?);
         }
         let written = Written { upserted: Some(0), ignored: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks attributes to change.
@@ -306,7 +339,7 @@ impl WriteBatch {
             operations.push(Operation::Patch { id, cells: cells.collect(), missing: request.missing });
         }
         let written = Written { patched: Some(0), skipped: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes })
+        Ok(WriteBatch { operations, written, key: None, bytes })
     }
 
     /// Checks what to delete.
@@ -332,19 +365,24 @@ impl WriteBatch {
             _ => return Err(WriteError::invalid("", "exactly one of `ids` and `filter` is needed")),
         };
         let written = Written { deleted: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, bytes: 0 })
+        Ok(WriteBatch { operations, written, key: None, bytes: 0 })
     }
 
     /// Checks what is asked of what the collection keeps beside its items.
     pub fn state(collection: &Collection, request: StateRequest) -> Result<WriteBatch, WriteError> {
         let register = &collection.inner.register;
         let operations = vec![Operation::State(StateWrite::new(register, &collection.index(), request)?)];
-        Ok(WriteBatch { operations, written: Written::default(), bytes: 0 })
+        Ok(WriteBatch { operations, written: Written::default(), key: None, bytes: 0 })
     }
 
     /// The keeper's own: what has expired is deleted, so that it takes no place in searches.
     pub(super) fn expire() -> WriteBatch {
-        WriteBatch { operations: vec![Operation::DeleteExpired], written: Written::default(), bytes: 0 }
+        WriteBatch {
+            operations: vec![Operation::DeleteExpired],
+            written: Written::default(),
+            key: None,
+            bytes: 0,
+        }
     }
 
     /// What comes of it, after everything that `view` and `overlay` have; and what the overlay shall take in once it is in
@@ -398,8 +436,9 @@ impl Resolver<'_> {
         changes: &mut Vec<Change>,
     ) -> Result<(), WriteError> {
         match operation {
-            Operation::Upsert { id, row, cells, version, expires_at } => {
+            Operation::Upsert { id, row, cells, version, expires_at, inserted_at: given } => {
                 let Known { is_there, inserted_at, version: stored, .. } = self.known(&id);
+                let inserted_at = if is_there { inserted_at } else { given.unwrap_or(inserted_at) };
                 if version.is_some_and(|version| version < stored) {
                     count(&mut self.written.ignored);
                     return Ok(());
@@ -436,7 +475,7 @@ impl Resolver<'_> {
             Operation::Delete { id } => self.delete(id, changes),
             Operation::DeleteExpired => self.delete_expired(changes),
             Operation::State(write) => {
-                changes.extend(write.resolve(self.view, self.now, &mut self.written)?.map(Change::Note));
+                changes.extend(write.resolve(self.view, self.now, &mut self.written)?.map(Change::State));
             }
             Operation::DeleteMatching(filter) => {
                 let context = FilterContext { now: self.now, ..FilterContext::default() };
@@ -480,7 +519,7 @@ fn count(counter: &mut Option<usize>) {
 }
 
 fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, WriteError> {
-    let UpsertItem { id, vector, vector_f32, vector_f16, attributes, version, expires_at } = item;
+    let UpsertItem { id, vector, vector_f32, vector_f16, attributes, version, .. } = item;
     check_id(&id, &format!("{pointer}/id"))?;
     let forms = Forms { vector: &vector, f32: &vector_f32, f16: &vector_f16 };
     let (numbers, at) =
@@ -491,14 +530,21 @@ fn upsert(index: &Index, item: UpsertItem, pointer: &str) -> Result<Operation, W
     let values = values.map_err(|reason| WriteError::invalid(format!("{pointer}/attributes"), reason))?;
     let cells = schema.iter().zip(values);
     let cells = cells.map(|((_, spec), value)| Cell::Set(value.or_else(|| spec.default.clone()))).collect();
-    let expires_at = match expires_at {
-        None => 0,
-        Some(text) => {
-            let time = parse_time(&text);
-            time.map_err(|reason| WriteError::invalid(format!("{pointer}/expires_at"), reason))?.max(1)
-        }
+    let time = |text: &Option<String>, name: &str| {
+        let time = text.as_deref().map(parse_time).transpose();
+        time.map_err(|reason| WriteError::invalid(format!("{pointer}/{name}"), reason))
     };
-    Ok(Operation::Upsert { id, row, cells, version, expires_at })
+    let expires_at = time(&item.expires_at, "expires_at")?.map_or(0, |time| time.max(1));
+    let inserted_at = time(&item.inserted_at, "inserted_at")?;
+    Ok(Operation::Upsert { id, row, cells, version, expires_at, inserted_at })
+}
+
+/// Refuses vectors of another tower than the collection's.
+pub(crate) fn check_embedding(index: &Index, given: &str) -> Result<(), WriteError> {
+    match &index.schema().embedding {
+        Some(expected) if expected == given => Ok(()),
+        expected => Err(WriteError::Embedding { given: given.to_owned(), expected: expected.clone() }),
+    }
 }
 
 fn check_id(id: &str, pointer: &str) -> Result<(), WriteError> {

@@ -1,4 +1,8 @@
-//! How good and how fast an index answers: exact ground truth, recall, latency curves.
+//! How good and how fast an index answers: exact ground truth, recall, latency curves; and how good the answers are:
+//! relevance, exposure, variety, and how two rankings differ.
+//!
+//! Two things are called recall. [`recall`] is the **index's**: the share of the exact nearest that a walk finds.
+//! [`recall_at`] is **relevance**: the share of what people judged right that a list holds.
 //!
 //! **Recall counts ties fairly.** An item that was found counts when its similarity is at least that of the exact k-th,
 //! less a millionth of that similarity's size for rounding: of several items at the same distance any will do. Each
@@ -6,14 +10,26 @@
 //! same code, so neither the answer's nor the ground truth file's own numbers are believed.
 
 mod curve;
+mod exposure;
+mod groups;
+mod moves;
 mod recall;
+mod relevance;
+mod resample;
 mod sample;
 mod truth;
+mod variety;
 
 pub use curve::{Point, Setting, measure};
-pub use recall::{TOLERANCE, recall};
+pub use exposure::{attention, coverage, distance, evenness, exposure, gini, shares};
+pub use groups::Groups;
+pub use moves::{Moves, overlap_at, rank_biased_overlap};
+pub use recall::{TOLERANCE, recall, recall_by_similarity};
+pub use relevance::{Grades, ndcg_at, precision_at, recall_at, reciprocal_rank_at};
+pub use resample::{Equivalence, Estimate, Resampling, equivalence, mean, ratio, swap_test};
 pub use sample::{SelfRecall, self_recall};
 pub use truth::{exact, from_rows};
+pub use variety::{intra_list_diversity, novelty};
 
 use crate::index::QueryError;
 

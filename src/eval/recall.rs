@@ -10,12 +10,15 @@ pub const TOLERANCE: f32 = 1e-6;
 /// The share of `truth` (the exact nearest, all of which count) that `found` has.
 pub fn recall(index: &Index, query: &Query, found: &[Candidate], truth: &[Candidate]) -> f64 {
     let again = |candidate: &Candidate| (candidate.item, index.similarity(query, candidate.item));
-    share(found.iter().map(again), truth.iter().map(again))
+    recall_by_similarity(found.iter().map(again), truth.iter().map(again))
 }
 
-/// Both sides as items and similarities. An item counts when it is among the exact ones or ties with the last of them:
+/// The same of items with similarities that are known to be right. An item counts when it is among the exact ones or ties with the last of them:
 /// so a truth that belongs to other data finds nothing, rather than setting a low bar.
-fn share(found: impl Iterator<Item = (u32, f32)>, truth: impl Iterator<Item = (u32, f32)>) -> f64 {
+pub fn recall_by_similarity(
+    found: impl Iterator<Item = (u32, f32)>,
+    truth: impl Iterator<Item = (u32, f32)>,
+) -> f64 {
     let truth: HashMap<u32, f32> = truth.collect();
     if truth.is_empty() {
         return 1.0;
@@ -34,10 +37,10 @@ fn share(found: impl Iterator<Item = (u32, f32)>, truth: impl Iterator<Item = (u
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::recall_by_similarity;
 
     fn of(found: &[(u32, f32)], truth: &[(u32, f32)]) -> f64 {
-        share(found.iter().copied(), truth.iter().copied())
+        recall_by_similarity(found.iter().copied(), truth.iter().copied())
     }
 
     #[test]

@@ -166,7 +166,6 @@ impl Linker {
             codes,
             &codes.as_query(node),
             self.params.ef_construction,
-            None,
             &mut work.scratch,
             &mut found,
         );

@@ -14,7 +14,8 @@
 //! |---|---|
 //! | `links` | the arrays and their rows |
 //! | `pool` | the sorted candidates of one walk, and the set of visited nodes |
-//! | `search` | greedy descent and the walk of one level, plain and filtered |
+//! | `search` | greedy descent and the walk of one level |
+//! | `filtered` | walks that find only nodes that pass |
 //! | `build` | levels, insertion of all nodes in parallel |
 //! | `link` | one node's neighbours: their selection, links and back-links |
 //! | `sweep` | links around nodes that are gone |
@@ -22,6 +23,7 @@
 //! | `snapshot` | the rows as they were at one moment, while they change |
 
 mod build;
+mod filtered;
 mod link;
 mod links;
 mod pool;
@@ -33,10 +35,11 @@ mod sweep;
 mod tests;
 
 pub use build::{BuildParams, build};
+pub use filtered::{Filtered, Passing, Way};
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
-pub use search::{Allowed, Deadline, Scratch, WalkStats};
+pub use search::{Deadline, Scratch, WalkStats};
 pub use snapshot::Snapshot;
 pub use sweep::{Swept, sweep};
 

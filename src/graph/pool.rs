@@ -3,6 +3,9 @@
 /// Ghosts that are let in beside the others, at most: a sweep takes them away before there are so many near one place.
 const GHOSTS: usize = 4_096;
 
+/// A hole of so many nodes around the query widens a search by one.
+pub(super) const HOLE: usize = 3;
+
 /// The `capacity` nearest nodes seen so far, ascending by (distance, node), each expanded or not.
 ///
 /// An entry is one u64: the distance's bits made order-preserving, the node (xor a salt) shifted by one, and bit 0 for
@@ -15,6 +18,11 @@ pub(super) struct Pool {
     capacity: usize,
     /// The capacity without ghosts.
     least: usize,
+    /// Ghosts that are let in at most.
+    most_ghosts: usize,
+    /// Whether the capacity grows with the ghosts that came, of which these are counted.
+    widens: bool,
+    ghosts: usize,
     salt: u32,
     cursor: usize,
 }
@@ -39,8 +47,25 @@ impl Pool {
         self.entries.reserve(capacity + 1);
         self.capacity = capacity;
         self.least = capacity;
+        self.most_ghosts = GHOSTS;
+        self.widens = false;
+        self.ghosts = 0;
         self.salt = salt & (u32::MAX >> 1);
         self.cursor = 0;
+    }
+
+    /// Empties the pool for ghosts that are not wanted rather than dead: many in one place are a hole in what may be found, and
+    /// around a hole more nodes are equally near than around a point, so every [`HOLE`] of them widen the pool by one.
+    pub(super) fn reset_late(&mut self, capacity: usize, most_ghosts: usize) {
+        self.reset(capacity, 0);
+        self.most_ghosts = most_ghosts;
+        self.widens = true;
+    }
+
+    /// Raises the capacity.
+    pub(super) fn widen(&mut self, capacity: usize) {
+        self.capacity = self.capacity.max(capacity);
+        self.least = self.least.max(capacity);
     }
 
     /// Takes a node in if it is among the nearest; it must not have been offered before.
@@ -67,8 +92,13 @@ impl Pool {
             return false;
         }
         self.insert(entry);
-        if is_ghost(node) && self.capacity < self.least + GHOSTS {
+        if is_ghost(node) && self.capacity < self.least + self.most_ghosts {
             self.capacity += 1;
+            self.ghosts += 1;
+            if self.widens && self.ghosts.is_multiple_of(HOLE) {
+                self.capacity += 1;
+                self.least += 1;
+            }
         } else if full {
             self.entries.pop();
         }
@@ -117,6 +147,16 @@ impl Pool {
     #[inline]
     pub(super) fn upcoming(&self) -> Option<u32> {
         self.entries.get(self.cursor).map(|&entry| self.node(entry))
+    }
+
+    /// Whether so many ghosts came that some were left out, and what lies behind them.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.capacity >= self.least + self.most_ghosts
+    }
+
+    /// Nodes in it.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether `capacity` nodes are in and `distance` is beyond them all.

@@ -1,4 +1,4 @@
-//! Searches: greedy descent through the upper levels, then the walk of one level.
+//! Searches: greedy descent through the upper levels, then the walk of one level. With a filter: see `filtered`.
 //!
 //! A walk expands the nearest node it knows: gathers the neighbours it has not seen, computes their distances in one
 //! batch (their codes are fetched ahead), offers them to the pool; it ends when every node of the pool is expanded.
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::links::{Graph, NONE};
-use super::pool::{Pool, Visited, ordered, unordered};
+use super::pool::{Pool, Visited};
 use crate::vector::{Codes, kernel};
 
 /// What a search did.
@@ -21,13 +21,8 @@ pub struct WalkStats {
     pub expanded: usize,
 }
 
-/// Which nodes a filtered search may find.
-pub struct Allowed<'a> {
-    /// Whether a node may be found.
-    pub passes: &'a dyn Fn(u32) -> bool,
-    /// The walk ends once it has visited more nodes than this: the caller has a cheaper way by then.
-    pub give_up: usize,
-}
+/// Nodes to expand, the nearest first: ordered distance, node.
+pub(super) type Frontier = BinaryHeap<Reverse<(u32, u32)>>;
 
 /// When a search ends with what it has. It remembers that it has passed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -52,6 +47,12 @@ impl Deadline {
         self.passed = self.passed || self.at.is_some_and(|at| Instant::now() >= at);
         self.passed
     }
+
+    /// Whether a walk should end, looking at the clock now and then.
+    #[inline]
+    pub(super) fn ends(&mut self, stats: &WalkStats) -> bool {
+        self.at.is_some() && stats.expanded % CLOCK == CLOCK - 1 && self.passes_now()
+    }
 }
 
 /// A walk looks at the clock after so many nodes (a power of 2).
@@ -65,52 +66,48 @@ pub struct Scratch {
     pub(super) batch: Vec<u32>,
     pub(super) distances: Vec<f32>,
     pub(super) stats: WalkStats,
+    pub(super) frontier: Frontier,
     /// When walks end with what they have; never, unless set.
     pub deadline: Deadline,
-    frontier: BinaryHeap<Reverse<(u32, u32)>>,
-}
-
-impl Scratch {
-    /// Whether a walk should end, looking at the clock now and then.
-    #[inline]
-    fn is_late(&mut self) -> bool {
-        self.deadline.at.is_some() && self.stats.expanded % CLOCK == CLOCK - 1 && self.deadline.passes_now()
-    }
 }
 
 impl Graph {
-    /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`.
-    ///
-    /// With `allowed`, only nodes that pass are found, but the walk goes through the others; it then goes on until
-    /// `ef` nodes that pass are nearer than any left to expand. Without it, dead nodes may be among the found, but
-    /// do not count towards `ef`.
+    /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`. Dead nodes may be among the found,
+    /// but do not count towards `ef`.
     pub fn search(
         &self,
         codes: &Codes,
         query: &[u8],
         ef: usize,
-        allowed: Option<&Allowed<'_>>,
         scratch: &mut Scratch,
         found: &mut Vec<(f32, u32)>,
     ) -> WalkStats {
-        scratch.stats = WalkStats::default();
         found.clear();
+        if let Some(starts) = self.starts(codes, query, scratch) {
+            self.walk(codes, query, &starts, ef, 0, 0, scratch);
+            found.extend(scratch.pool.iter());
+        }
+        scratch.stats
+    }
+
+    /// Where walks of level 0 begin; None without nodes. Begins the scratch's statistics anew.
+    pub(super) fn starts(
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        scratch: &mut Scratch,
+    ) -> Option<[(f32, u32); 2]> {
+        scratch.stats = WalkStats::default();
         let entry = self.entry();
         // The entry is published after its node is, so a reader that sees the one sees the other.
         if entry as usize >= self.nodes() {
-            return scratch.stats;
+            return None;
         }
         let nearest = self.descend(codes, query, entry, self.level(entry), 0, scratch);
         // The entry point is a start too: all nodes can be reached from there, by construction and repair, while the
         // links of a tight group where the descent ends may all stay inside it.
         codes.distances(query, &[entry], &mut scratch.distances);
-        let starts = [nearest, (scratch.distances[0], entry)];
-        match allowed {
-            None => self.walk(codes, query, &starts, ef, 0, 0, scratch),
-            Some(allowed) => self.walk_filtered(codes, query, &starts, ef, allowed, scratch),
-        }
-        found.extend(scratch.pool.iter());
-        scratch.stats
+        Some([nearest, (scratch.distances[0], entry)])
     }
 
     /// Goes to the nearest neighbour while there is a nearer one, level by level, from `from` down to above `to`.
@@ -159,24 +156,26 @@ impl Graph {
     ) {
         scratch.pool.reset(ef, salt);
         if self.dead_nodes() == 0 {
-            self.walk_among::<false>(codes, query, starts, level, scratch);
+            self.walk_among::<false, false>(codes, query, starts, level, |_| false, scratch);
         } else {
-            self.walk_among::<true>(codes, query, starts, level, scratch);
+            self.walk_among::<true, false>(codes, query, starts, level, |node| self.is_dead(node), scratch);
         }
     }
 
-    /// The walk; with `GHOSTS`, dead nodes are gone through without taking a place in the pool.
-    fn walk_among<const GHOSTS: bool>(
+    /// The walk, with the scratch's pool as it was reset; with `GHOSTS`, those nodes are gone through without taking a place
+    /// in the pool. With `LATE` it ends when the pool is crowded with them.
+    pub(super) fn walk_among<const GHOSTS: bool, const LATE: bool>(
         &self,
         codes: &Codes,
         query: &[u8],
         starts: &[(f32, u32)],
         level: u8,
+        is_ghost: impl Fn(u32) -> bool,
         scratch: &mut Scratch,
     ) {
         let offer = |pool: &mut Pool, distance: f32, node: u32| {
             if GHOSTS {
-                pool.offer_among(distance, node, |node| self.is_dead(node));
+                pool.offer_among(distance, node, &is_ghost);
             } else {
                 pool.offer(distance, node);
             }
@@ -189,7 +188,10 @@ impl Graph {
             }
         }
         while let Some(node) = scratch.pool.expand() {
-            if scratch.is_late() {
+            if LATE && scratch.pool.is_crowded() {
+                break;
+            }
+            if scratch.deadline.ends(&scratch.stats) {
                 break;
             }
             self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
@@ -207,54 +209,16 @@ impl Graph {
         }
     }
 
-    /// As `walk` on level 0, but the pool takes only nodes that pass; all are expanded while they may lead nearer.
-    fn walk_filtered(
-        &self,
-        codes: &Codes,
-        query: &[u8],
-        starts: &[(f32, u32)],
-        ef: usize,
-        allowed: &Allowed<'_>,
-        scratch: &mut Scratch,
-    ) {
-        let nodes = self.nodes();
-        scratch.pool.reset(ef, 0);
-        scratch.visited.reset(nodes);
-        scratch.frontier.clear();
-        let key = |distance: f32, node: u32| Reverse((ordered(distance), node));
-        for &(distance, node) in starts {
-            if scratch.visited.insert(node) {
-                scratch.frontier.push(key(distance, node));
-                if (allowed.passes)(node) {
-                    scratch.pool.offer(distance, node);
-                }
-            }
-        }
-        while let Some(Reverse((bits, node))) = scratch.frontier.pop() {
-            if scratch.pool.rejects(unordered(bits))
-                || scratch.stats.visited > allowed.give_up
-                || scratch.is_late()
-            {
-                break;
-            }
-            self.gather(node, 0, nodes, &mut scratch.visited, &mut scratch.batch);
-            codes.distances(query, &scratch.batch, &mut scratch.distances);
-            scratch.stats.visited += scratch.batch.len();
-            scratch.stats.expanded += 1;
-            for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
-                if !scratch.pool.rejects(distance) {
-                    scratch.frontier.push(key(distance, node));
-                    if (allowed.passes)(node) {
-                        scratch.pool.offer(distance, node);
-                    }
-                }
-            }
-        }
-    }
-
     /// Replaces `batch` by a node's neighbours that were not visited, now marked.
     #[inline]
-    fn gather(&self, node: u32, level: u8, nodes: usize, visited: &mut Visited, batch: &mut Vec<u32>) {
+    pub(super) fn gather(
+        &self,
+        node: u32,
+        level: u8,
+        nodes: usize,
+        visited: &mut Visited,
+        batch: &mut Vec<u32>,
+    ) {
         batch.clear();
         for link in self.row(node, level) {
             let id = link.load(Relaxed);
@@ -272,7 +236,7 @@ impl Graph {
     }
 
     #[inline]
-    fn prefetch_row(&self, node: u32) {
+    pub(super) fn prefetch_row(&self, node: u32) {
         let row = self.row(node, 0);
         for line in row.chunks(16) {
             kernel::prefetch(line.as_ptr());

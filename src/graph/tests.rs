@@ -68,8 +68,15 @@ fn recall(
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     for query in queries {
         let exact = brute_force(codes, query, 10, |id| allowed.is_none_or(|allowed| allowed(id)));
-        let filter = allowed.map(|passes| Allowed { passes, give_up: usize::MAX });
-        graph.search(codes, query, ef, filter.as_ref(), &mut scratch, &mut found);
+        match allowed {
+            None => {
+                graph.search(codes, query, ef, &mut scratch, &mut found);
+            }
+            Some(passes) => {
+                let passing = Passing { passes, share: 0.5, way: Way::Through, give_up: usize::MAX };
+                graph.search_filtered(codes, query, ef, &passing, &mut scratch, &mut found);
+            }
+        }
         assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "sorted and unique");
         assert!(found.iter().all(|&(_, id)| allowed.is_none_or(|allowed| allowed(id))));
         let worst = exact.last().map_or(f32::NEG_INFINITY, |last| last.0);
@@ -142,7 +149,7 @@ fn tiny_graphs_answer_with_everything_they_have() {
         let codes = codes(Metric::L2, &data);
         let graph = built(&codes, 2);
         let mut found = Vec::new();
-        graph.search(&codes, codes.row(0), 20, None, &mut Scratch::default(), &mut found);
+        graph.search(&codes, codes.row(0), 20, &mut Scratch::default(), &mut found);
         assert_eq!(found.len(), count);
     }
 }
@@ -181,7 +188,7 @@ fn damaged_arrays_are_searched_without_harm_and_verify_tells() {
         }
         assert!(graph.verify().is_err());
         let mut found = Vec::new();
-        graph.search(&codes, codes.row(3), 50, None, &mut Scratch::default(), &mut found);
+        graph.search(&codes, codes.row(3), 50, &mut Scratch::default(), &mut found);
         assert!(found.len() <= 50);
     }
 }
@@ -221,6 +228,6 @@ fn a_group_whose_links_all_stay_inside_does_not_trap_a_search() {
         }
     }
     let mut found = Vec::new();
-    graph.search(&codes, codes.row(7), 200, None, &mut Scratch::default(), &mut found);
+    graph.search(&codes, codes.row(7), 200, &mut Scratch::default(), &mut found);
     assert_eq!(found.len(), 200, "all that was asked for, not just the group");
 }

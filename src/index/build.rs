@@ -10,12 +10,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Index;
 use super::items::{Facts, ItemParts, LIVE};
+use super::live::Tombstones;
 use super::query;
 use super::row::RowBuffers;
 use super::schema::Schema;
 use super::write::{Contents, vector_slots};
+use super::{Index, ItemRecord, Tombstone};
 use crate::arena::{ArenaError, Array};
 use crate::attributes::{Columns, ColumnsBuilder, ColumnsError, Value};
 use crate::file::{self, FileError};
@@ -155,6 +156,8 @@ pub struct BuildReport {
     pub nodes: usize,
     /// Items whose vector another item had first.
     pub duplicates: usize,
+    /// Items that have a time to expire.
+    pub expiring: usize,
     /// Items on the fullest node.
     pub largest_family: usize,
     /// Unreachable nodes before and after repair.
@@ -181,6 +184,7 @@ pub struct IndexBuilder {
     node_of_row: Vec<u32>,
     items: ItemParts,
     columns: Option<ColumnsBuilder>,
+    tombstones: Tombstones,
     string_seed: u64,
     scratch: RowBuffers,
 }
@@ -204,6 +208,7 @@ impl IndexBuilder {
             node_of_row: Vec::new(),
             items: ItemParts::new(string_seed, rows)?,
             columns: Some(columns),
+            tombstones: Tombstones::default(),
             string_seed,
             scratch: Default::default(),
             options,
@@ -264,6 +269,26 @@ impl IndexBuilder {
         inserted_at: Option<i64>,
         values: &[Option<Value>],
     ) -> Result<(), BuildError> {
+        let inserted_at = inserted_at.unwrap_or(self.options.now);
+        let record = ItemRecord { seq: self.options.covers, inserted_at, ..ItemRecord::default() };
+        self.push_facts(id, record)?;
+        self.columns.as_mut().map_or(Ok(()), |columns| columns.push(values))?;
+        Ok(())
+    }
+
+    /// As `push_item`, of an item as a collection has it: defaults are not applied again.
+    pub fn push_record(
+        &mut self,
+        id: &str,
+        record: ItemRecord,
+        values: &[Option<Value>],
+    ) -> Result<(), BuildError> {
+        self.push_facts(id, record)?;
+        self.columns.as_mut().map_or(Ok(()), |columns| columns.push_as_is(values))?;
+        Ok(())
+    }
+
+    fn push_facts(&mut self, id: &str, record: ItemRecord) -> Result<(), BuildError> {
         let row = self.items.ids.len();
         if row == self.options.rows {
             return Err(BuildError::TooMany { what: "items", limit: self.options.rows });
@@ -275,12 +300,20 @@ impl IndexBuilder {
         if !new {
             return Err(BuildError::DuplicateId { id: id.to_owned(), first: first as usize, second: row });
         }
-        if let Some(columns) = &mut self.columns {
-            columns.push(values)?;
-        }
-        let inserted_at = inserted_at.unwrap_or(self.options.now);
-        self.items.facts.push(Facts { seq: self.options.covers, inserted_at, version: 0, expires_at: 0 })?;
+        let ItemRecord { seq, inserted_at, version, expires_at } = record;
+        self.items.facts.push(Facts {
+            seq: seq.min(self.options.covers),
+            inserted_at,
+            version,
+            expires_at,
+        })?;
         Ok(self.items.flags.push(LIVE)?)
+    }
+
+    /// Remembers the version of an item that was deleted.
+    pub fn push_tombstone(&mut self, tombstone: Tombstone) {
+        let Tombstone { id, version, at } = tombstone;
+        self.tombstones.insert(id, (version, at));
     }
 
     /// Links, checks and writes the index to `path`, atomically. `progress` is told (phase, done, of).
@@ -392,6 +425,7 @@ impl IndexBuilder {
             items: self.items.node.len(),
             nodes,
             duplicates: self.items.node.len() - nodes,
+            expiring: self.items.facts.iter().filter(|facts| facts.expires_at != 0).count(),
             largest_family: families.iter().copied().max().unwrap_or(0),
             reach,
             norms,
@@ -420,6 +454,10 @@ impl IndexBuilder {
         let vectors = if raw { codes.rows().bytes } else { self.vectors.as_bytes() };
         let slots = vector_slots(vectors, self.row_len)
             .map_err(|error| FileError::io("hashing vectors")(std::io::Error::other(error.to_string())))?;
+        let tombstones = match self.tombstones.is_empty() {
+            true => Vec::new(),
+            false => serde_json::to_vec(&self.tombstones).unwrap_or_default(),
+        };
         Contents {
             schema,
             lineage: &self.options.lineage,
@@ -438,7 +476,8 @@ impl IndexBuilder {
             vector_slots: &slots,
             items: &self.items,
             columns: columns.as_ref(),
-            tombstones: &[],
+            tombstones: &tombstones,
+            notes: &[],
             state: &[],
             graph,
         }

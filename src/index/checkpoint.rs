@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Index;
 use super::items::{Facts, ItemParts, LIVE};
 use super::live::Tombstones;
+use super::notes::Written;
 use super::view::View;
 use super::write::Contents;
 use crate::arena::{Array, AtomicArray, SlotTable};
@@ -31,6 +32,7 @@ pub struct Checkpoint<'a> {
     view: View<'a>,
     snapshot: Arc<Snapshot>,
     tombstones: Tombstones,
+    notes: Written,
     state: Vec<u8>,
 }
 
@@ -50,11 +52,11 @@ struct Layout {
 impl Index {
     /// Takes hold of the newest state. While it is held, nothing that it needs is swept.
     pub fn checkpoint(&self) -> Result<Checkpoint<'_>, FileError> {
-        self.between_batches(|tombstones| {
+        self.between_batches(|tombstones, notes| {
             let snapshot = self.linker.begin_snapshot(&self.graph)?;
-            let tombstones = tombstones.clone();
+            let (tombstones, notes) = (tombstones.clone(), notes.written());
             let view = self.view(i64::MIN);
-            Ok(Checkpoint { index: self, view, snapshot, tombstones, state: Vec::new() })
+            Ok(Checkpoint { index: self, view, snapshot, tombstones, notes, state: Vec::new() })
         })
     }
 }
@@ -112,6 +114,10 @@ impl Checkpoint<'_> {
         } else {
             serde_json::to_vec(&tombstones).unwrap_or_default()
         };
+        let notes = match self.notes.is_empty() {
+            true => Vec::new(),
+            false => serde_json::to_vec(&self.notes).unwrap_or_default(),
+        };
         Contents {
             schema: &index.schema,
             lineage: &index.lineage,
@@ -134,6 +140,7 @@ impl Checkpoint<'_> {
             items: &items,
             columns: Some(&columns),
             tombstones: &tombstones,
+            notes: &notes,
             state: &self.state,
             graph: &mut graph,
         }

@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Index;
 use super::items::{Facts, Families};
+use super::notes::{Note, Noted, Notes};
 use super::open::IndexError;
 use super::query::unit;
 use super::row::RowBuffers;
@@ -54,8 +55,10 @@ pub enum Change {
         /// When it was deleted, milliseconds since the epoch.
         at: i64,
     },
-    /// Something that the collection keeps beside its items; an index only counts it in.
-    Note(Vec<u8>),
+    /// Something beside the items.
+    Note(Note),
+    /// Of what the collection keeps beside its items; an index only counts it in.
+    State(Vec<u8>),
 }
 
 /// An item as it is from now on.
@@ -106,6 +109,7 @@ pub(super) struct Writer {
     gone: HashSet<u32>,
     /// Versions of deleted items, and when they were deleted.
     tombstones: Tombstones,
+    notes: Notes,
     work: Vec<Work>,
     rows: RowBuffers,
 }
@@ -114,10 +118,11 @@ pub(super) struct Writer {
 pub(super) type Tombstones = HashMap<String, (u64, i64)>;
 
 impl Writer {
-    pub fn new(vectors: Option<SlotTable>, tombstones: Tombstones) -> Writer {
+    pub fn new(vectors: Option<SlotTable>, tombstones: Tombstones, notes: Notes) -> Writer {
         Writer {
             vectors,
             tombstones,
+            notes,
             families: Families::default(),
             unhung: 0,
             gone: HashSet::new(),
@@ -145,6 +150,24 @@ impl Index {
             && self.columns.has_room(items, bytes)
     }
 
+    /// As `has_room`, and grows the hash tables for as much: applying it cannot fail then. By the one thread that applies.
+    pub fn secure(&self, items: usize, bytes: usize) -> Result<bool, ArenaError> {
+        if !self.has_room(items, bytes) {
+            return Ok(false);
+        }
+        self.items.parts.ids.secure(items)?;
+        // Of keywords each counts 8 bytes at least; a default counts none, but is one an item at most.
+        self.columns.secure(items + bytes / 8)?;
+        let mut writer = self.writer();
+        let table = match &mut writer.vectors {
+            Some(table) => table,
+            none => none.insert(self.hash_vectors()?),
+        };
+        let nodes = self.graph.nodes();
+        table.secure(nodes as u32, nodes + items, |node| self.stored(node).map(xxh3_64))?;
+        Ok(true)
+    }
+
     /// Applies batches, in the order of their sequence numbers, and makes each visible as a whole. There must be room. New
     /// nodes of all of them are linked on `pool`. An index without nodes is first replaced by what [`Index::begun`] gives.
     pub fn apply(&self, batches: &[Batch<'_>], pool: &rayon::ThreadPool) -> Result<(), ApplyError> {
@@ -170,7 +193,8 @@ impl Index {
                             writer.tombstones.insert(id.clone(), (*version, *at));
                         }
                     }
-                    Change::Note(_) => {}
+                    Change::Note(note) => writer.notes.apply(seq, note),
+                    Change::State(_) => {}
                 }
             }
             self.published.store(seq, SeqCst);
@@ -400,13 +424,24 @@ impl Index {
     }
 
     /// Runs `begin` between two batches: nothing is applied meanwhile.
-    pub(super) fn between_batches<T>(&self, begin: impl FnOnce(&Tombstones) -> T) -> T {
-        begin(&self.writer().tombstones)
+    pub(super) fn between_batches<T>(&self, begin: impl FnOnce(&Tombstones, &Notes) -> T) -> T {
+        let writer = self.writer();
+        begin(&writer.tombstones, &writer.notes)
     }
 
     /// The version that an item had when it was deleted, if it had one.
     pub fn tombstone(&self, id: &str) -> Option<u64> {
         self.writer().tombstones.get(id).map(|&(version, _)| version)
+    }
+
+    /// A note that stands.
+    pub fn note(&self, shelf: u8, key: &str) -> Option<Noted> {
+        self.writer().notes.get(shelf, key).cloned()
+    }
+
+    /// Drops the oldest notes of a shelf: those from before a time, and more than so many.
+    pub fn forget_notes(&self, shelf: u8, before: i64, most: usize) {
+        self.writer().notes.forget(shelf, before, most);
     }
 
     /// An index without nodes learns its codes from the first vectors: opened anew from the same file, it replaces this one.
@@ -417,7 +452,7 @@ impl Index {
         }
         let rows = changes.iter().filter_map(|change| match change {
             Change::Put(put) => put.vector.as_deref(),
-            Change::Delete { .. } | Change::Note(_) => None,
+            Change::Delete { .. } | Change::Note(_) | Change::State(_) => None,
         });
         let (mut sample, mut numbers, mut bound) = (Vec::new(), Vec::new(), 0.0f32);
         for row in rows {
@@ -429,7 +464,15 @@ impl Index {
             return Ok(None);
         }
         let codec = self.first_codec(&sample, bound);
-        Index::open_empty(path, self.mode, self.room, codec).map(Some)
+        let begun = Index::open_empty(path, self.mode, self.room, codec)?;
+        {
+            // The file may be older than the records without vectors that were applied here.
+            let (from, mut to) = (self.writer(), begun.writer());
+            to.tombstones.clone_from(&from.tombstones);
+            to.notes.clone_from(&from.notes);
+        }
+        begun.published.store(self.seq(), SeqCst);
+        Ok(Some(begun))
     }
 
     /// A codec for vectors of which only the first are known.

@@ -14,31 +14,31 @@ use crate::vector::{Element, Metric};
 const ROOM: usize = 1 << 20;
 
 /// splitmix64.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
-    fn number(&mut self) -> f32 {
+    pub(super) fn number(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5
     }
 }
 
 /// What an item should be.
 #[derive(Debug, Clone, PartialEq)]
-struct Model {
-    vector: Vec<f32>,
-    colour: Option<&'static str>,
-    price: Option<i64>,
-    seq: u64,
+pub(super) struct Model {
+    pub vector: Vec<f32>,
+    pub colour: Option<&'static str>,
+    pub price: Option<i64>,
+    pub seq: u64,
 }
 
 fn empty_index(directory: &Path, metric: Metric, element: Element, dimension: usize) -> PathBuf {
@@ -62,20 +62,20 @@ fn empty_index(directory: &Path, metric: Metric, element: Element, dimension: us
     path
 }
 
-struct Tester {
+pub(super) struct Tester {
     directory: tempfile::TempDir,
     path: PathBuf,
-    index: Index,
-    model: BTreeMap<String, Model>,
-    random: Random,
-    pool: rayon::ThreadPool,
-    seq: u64,
+    pub index: Index,
+    pub model: BTreeMap<String, Model>,
+    pub random: Random,
+    pub pool: rayon::ThreadPool,
+    pub seq: u64,
     element: Element,
     found: (usize, usize),
 }
 
 impl Tester {
-    fn new(metric: Metric, element: Element, seed: u64) -> Tester {
+    pub(super) fn new(metric: Metric, element: Element, seed: u64) -> Tester {
         let directory = tempfile::tempdir().expect("directory");
         let path = empty_index(directory.path(), metric, element, 8);
         let index = Index::open_roomy(&path, Mode::Mapped, ROOM).expect("open");
@@ -84,7 +84,7 @@ impl Tester {
         Tester { directory, path, index, model, random, pool, seq: 0, element, found: (0, 0) }
     }
 
-    fn vector(&mut self) -> Vec<f32> {
+    pub(super) fn vector(&mut self) -> Vec<f32> {
         // A third of the vectors are among few, so that items share nodes.
         let few = self.random.below(3) == 0;
         let mut source = Random(if few { self.random.below(20) } else { self.random.next() });
@@ -98,7 +98,7 @@ impl Tester {
             .collect()
     }
 
-    fn batch(&mut self, ids: u64) {
+    pub(super) fn batch(&mut self, ids: u64) {
         self.seq += 1 + self.random.below(2);
         let mut changes = Vec::new();
         for _ in 0..1 + self.random.below(12) {
@@ -117,7 +117,7 @@ impl Tester {
         self.apply(&changes);
     }
 
-    fn apply(&mut self, changes: &[Change]) {
+    pub(super) fn apply(&mut self, changes: &[Change]) {
         assert!(self.index.has_room(changes.len(), 1000));
         if let Some(begun) = self.index.begun(&self.path, changes).expect("open") {
             self.index = begun;
@@ -125,7 +125,7 @@ impl Tester {
         self.index.apply(&[Batch { seq: self.seq, changes }], &self.pool).expect("room");
     }
 
-    fn put(&mut self, id: String) -> Change {
+    pub(super) fn put(&mut self, id: String) -> Change {
         let vector = self.vector();
         let colour = [None, Some("red"), Some("green"), Some("blue")][self.random.below(4) as usize];
         let price = (self.random.below(5) > 0).then(|| self.random.below(100) as i64);
@@ -138,7 +138,7 @@ impl Tester {
         Change::Put(Put { id, vector: Some(row), cells, inserted_at: 5, version: 0, expires_at: 0 })
     }
 
-    fn patch(&mut self, id: &str) -> Change {
+    pub(super) fn patch(&mut self, id: &str) -> Change {
         let price = self.random.below(100) as i64;
         let seq = self.seq;
         let item = self.model.get_mut(id).expect("known");
@@ -148,7 +148,7 @@ impl Tester {
         Change::Put(Put { id, vector: None, cells, inserted_at, version: 0, expires_at: 0 })
     }
 
-    fn checkpoint(&mut self, number: usize) {
+    pub(super) fn checkpoint(&mut self, number: usize) {
         let checkpoint = self.index.checkpoint().expect("memory");
         assert_eq!(checkpoint.seq(), self.seq);
         let mut out = Cursor::new(Vec::new());
@@ -233,7 +233,7 @@ impl Tester {
     }
 }
 
-fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
     let dot: f64 = pairs().map(|(a, b)| a * b).sum();
     match metric {
@@ -277,7 +277,7 @@ fn any_changes_leave_what_a_map_would_hold() {
     }
 }
 
-fn size(long: usize, short: usize) -> usize {
+pub(super) fn size(long: usize, short: usize) -> usize {
     if std::env::var_os("SHORTLIST_LONG").is_some() { long } else { short }
 }
 
@@ -313,6 +313,19 @@ fn ids_near(tester: &Tester, vector: &[f32], k: usize, ef: usize) -> Vec<String>
     found.candidates.iter().map(|one| tester.index.id(one.item).to_owned()).collect()
 }
 
+/// Whether a filter that one item in a hundred matches finds only such, as many as there are up to `k`.
+fn check_filtered(tester: &Tester, vector: &[f32], k: usize) {
+    let view = tester.index.view(0);
+    let filter = Filter::parse(&json!({"price": 7}), &tester.index.schema().attributes).expect("valid");
+    let mut allowed = filter.evaluate(view.columns(), &view, &FilterContext::default()).expect("evaluated");
+    view.retain(&mut allowed);
+    let params = SearchParams { k, ef: 200, allowed: Some(&allowed), exact: false };
+    let found =
+        view.search(&tester.index.query(vector).expect("valid"), &params).expect("in range").candidates;
+    assert_eq!(found.len(), k.min(allowed.count()), "of {} that match", allowed.count());
+    assert!(found.iter().all(|hit| view.columns().to_json(hit.item)["price"] == json!(7)));
+}
+
 #[test]
 fn many_items_on_one_vector_come_and_go() {
     let count = size(100_000, 5_000);
@@ -321,6 +334,7 @@ fn many_items_on_one_vector_come_and_go() {
     put_all(&mut tester, "same-", std::iter::repeat_n(vector.to_vec(), count));
     assert_eq!((tester.index.items() as usize, tester.index.nodes()), (count, 1));
     assert_eq!(ids_near(&tester, &vector, 50, 50).len(), 50);
+    check_filtered(&tester, &vector, 30);
     delete_all(&mut tester, (3..count).map(|at| format!("same-{at}")));
     tester.index.sweep(1);
     assert_eq!(ids_near(&tester, &vector, 50, 50), ["same-0", "same-1", "same-2"]);
@@ -344,6 +358,7 @@ fn near_twins_are_all_reachable_and_deleted_ones_gone() {
         put_all(&mut tester, "twin-", vectors.iter().cloned());
         let query = twin(&mut random);
         assert_eq!(ids_near(&tester, &query, 100, 200).len(), 100);
+        check_filtered(&tester, &query, 20);
         let swept = tester.index.sweep(1).expect("nodes came");
         assert_eq!(swept.reach.left, 0, "{swept:?}");
         // All but one in ten go: those left must be found, wherever they are among the twins.

@@ -10,21 +10,35 @@
 //! | `open` | an index file in, an [`Index`] out; and verifying one |
 //! | `view` | the index at one sequence number: what a request reads |
 //! | `query` | checks a query vector, compares it exactly |
-//! | `search` | plan, nominate by code, compare exactly, expand to items |
+//! | `matching` | which items a filter lets through, kept between requests; sets of ids |
+//! | `selection` | what a search may return: what matches, without what is excluded |
+//! | `plan` | how to search, by the number of nodes that match |
+//! | `search` | nominate by code, compare exactly, expand to items |
 //! | `live` | changes: upsert, patch and delete, and the sweep behind them |
+//! | `notes` | what the log says beside the items |
 //! | `checkpoint` | the state at one sequence number as a new file |
+//! | `recent` | the vectors of the last queries, for warming |
+//! | `capture` | the items of one sequence number, for copies |
 
 mod build;
+mod capture;
 mod checkpoint;
+#[cfg(test)]
+mod filter_tests;
 mod items;
 mod live;
 #[cfg(test)]
 mod live_tests;
+mod matching;
+mod notes;
 mod open;
+mod plan;
 mod query;
+mod recent;
 mod row;
 mod schema;
 mod search;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,15 +53,20 @@ use crate::file::IndexFile;
 use crate::graph::{Graph, Linker};
 use crate::vector::{Codes, Kernel, Rows};
 
+pub use capture::{Capture, ItemRecord, Tombstone};
 pub use checkpoint::Checkpoint;
 pub use live::{ApplyError, Batch, Change, Put};
+pub use notes::{Note, Noted};
 pub use view::View;
 
 pub use build::{BuildError, BuildOptions, BuildReport, IndexBuilder, Norms, Phase};
+pub use matching::{IdSet, Matching};
 pub use open::IndexError;
+pub use plan::PlanKind;
 pub use query::{Query, QueryError};
 pub use schema::{Hnsw, Schema};
-pub use search::{Candidate, Found, PlanKind, SearchParams};
+pub use search::{Candidate, Found, SearchParams};
+pub use selection::Selection;
 
 /// An index that answers queries and takes changes, shared between threads.
 #[derive(Debug)]
@@ -66,6 +85,7 @@ pub struct Index {
     inverse_norms: Array<f32>,
     items: items::Items,
     columns: Columns,
+    filters: matching::Filters,
     buffers: Mutex<Vec<search::Buffers>>,
     /// Sequence number of the newest state that readers may see.
     published: AtomicU64,
@@ -84,6 +104,7 @@ pub struct Index {
     room: usize,
     mode: Mode,
     linker: Linker,
+    recent: recent::Recent,
     writer: Mutex<live::Writer>,
     /// One sweep at a time.
     sweeping: Mutex<()>,

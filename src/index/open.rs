@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use super::Index;
 use super::items::{ItemParts, Items};
 use super::live::Writer;
+use super::matching::Filters;
+use super::notes::Notes;
 use super::schema::Schema;
 use crate::arena::{Array, AtomicArray, Mode, Readers, Region, SlotTable};
 use crate::attributes::{AttributeSchema, ColumnPart, Columns, StringTable};
@@ -161,6 +163,8 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
     let vector_slots = open.vector_slots()?;
     let tombstones = serde_json::from_slice(&json_bytes(&file, Kind::Tombstones, None)?)
         .map_err(|error| format!("section tombstones: {error}"))?;
+    let notes = serde_json::from_slice(&json_bytes(&file, Kind::Notes, None)?)
+        .map_err(|error| format!("section notes: {error}"))?;
     let expiring = report.get("expiring").and_then(serde_json::Value::as_u64).unwrap_or(0) > 0;
     let columns = open.columns(&schema.attributes, items)?;
     let build = uuid::Uuid::from_bytes(facts.file).to_string();
@@ -178,6 +182,7 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         inverse_norms,
         items: item_table,
         columns,
+        filters: Filters::new(),
         buffers: Mutex::new(Vec::new()),
         published: AtomicU64::new(facts.covers),
         readers: Readers::default(),
@@ -189,7 +194,8 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         room,
         mode,
         linker: Linker::new(params),
-        writer: Mutex::new(Writer::new(vector_slots, tombstones)),
+        recent: Default::default(),
+        writer: Mutex::new(Writer::new(vector_slots, tombstones, Notes::read(notes))),
         sweeping: Mutex::new(()),
         file,
     })
@@ -206,8 +212,8 @@ fn json_bytes(file: &IndexFile, kind: Kind, hash: Option<&[u8; 32]>) -> Result<V
             Ok(b"{}".into())
         };
     };
-    // One entry a deleted item: as many as there are.
-    if section.length > MAX_JSON && kind != Kind::Tombstones {
+    // One entry a deleted item or a note: as many as there are.
+    if section.length > MAX_JSON && !matches!(kind, Kind::Tombstones | Kind::Notes) {
         return Err(
             format!("section {} has {} bytes, at most {MAX_JSON}", kind.name(), section.length).into()
         );

@@ -173,6 +173,26 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_field_and_its_example_is_taken() {
+        let page = include_str!("../../docs/api.md");
+        let (_, section) = page.split_once("\n## Schema\n").expect("a section");
+        let (_, example) = section.split_once("```json\n").expect("an example");
+        let (example, _) = example.split_once("```").expect("its end");
+        let schema = Schema::from_json(&serde_json::from_str(example).expect("JSON")).expect("valid");
+        for (name, value) in schema.to_json().as_object().expect("an object") {
+            let names = match (name.as_str(), value.as_object()) {
+                ("hnsw" | "settings", Some(inner)) => {
+                    inner.keys().map(|key| format!("{name}.{key}")).collect()
+                }
+                _ => vec![name.clone()],
+            };
+            for name in names {
+                assert!(section.contains(&format!("\n| `{name}` |")), "docs/api.md lacks {name}");
+            }
+        }
+    }
+
+    #[test]
     fn errors_name_field_value_and_limit() {
         let cases = [
             (json!({"metric": "l2"}), "dimension is missing"),

@@ -1,4 +1,4 @@
-//! Searches: choose a plan, collect the nearest nodes by code, compare the best with the query exactly, expand to items.
+//! Searches: collect the nearest nodes by code, compare the best with the query exactly, expand to items. `plan` says how.
 //!
 //! Codes only nominate. Nominees are compared exactly in the order of their codes until a later one could be among the
 //! k nearest only if its code were wrong by twice the largest error seen in this query; so a large ef costs little here.
@@ -8,10 +8,12 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::Index;
+use super::plan::{PlanKind, Situation};
 use super::query::{Query, QueryError};
+use super::selection::Selection;
 use super::view::View;
 use crate::attributes::Bitset;
-use crate::graph::{Allowed, Deadline, Scratch};
+use crate::graph::{Deadline, Filtered, Passing, Scratch, Way};
 use crate::vector::CodeKind;
 
 /// What to find.
@@ -36,22 +38,6 @@ pub struct Candidate {
     pub similarity: f32,
 }
 
-/// How a search was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlanKind {
-    /// Walk of the graph.
-    Graph,
-    /// Walk of the graph, passing through items that the filter rejects.
-    FilteredGraph,
-    /// Codes of all that match are compared, the nearest by code exactly: few match, or they lie far away.
-    Scan,
-    /// Comparison with every matching item, because the caller asked.
-    Exact,
-    /// No vector was compared: nothing matches.
-    None,
-}
-
 /// A search's answer: at most k items, best first, equal similarities by id.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -59,7 +45,7 @@ pub struct Found {
     pub candidates: Vec<Candidate>,
     /// How.
     pub kind: PlanKind,
-    /// Items that the filter lets through, all items without one.
+    /// Items that filter and exclusions let through; all items without.
     pub matching: usize,
     /// The ef used.
     pub ef: usize,
@@ -75,14 +61,20 @@ const RERANK_BATCH: usize = 16;
 const RERANK_LEAST: usize = 64;
 /// Nodes are scanned this many at a time.
 const SCAN_BATCH: usize = 1024;
-/// A walk at selectivity s computes about this many distances for each of the ef / s nodes it must pass.
-const WALK_COST: f64 = 14.0;
+/// A scan nominates so many times ef: where matching items are far from the query, many are equally near, as codes see it.
+const SCAN_WIDTH: usize = 16;
+/// The same where errors of codes are not estimated, so that all nominees are compared.
+const SCAN_WIDTH_BLIND: usize = 4;
+/// Nominees of a scan are put in order so many at a time, as they are compared.
+const SORT: usize = 256;
 
 /// Buffers of one search, kept for the next.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     walk: Scratch,
     nominees: Vec<(f32, u32)>,
+    /// Whether the nominees are in order of distance.
+    sorted: bool,
     nodes: Vec<u32>,
     distances: Vec<f32>,
     nearest: Vec<(f32, u32)>,
@@ -103,22 +95,40 @@ impl Ord for Ordered {
     }
 }
 
+/// One search: what is asked of which items.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    view: &'a View<'a>,
+    query: &'a Query,
+    selection: &'a Selection,
+    /// Items wanted, with those that are taken off the list.
+    k: usize,
+    ef: usize,
+}
+
 impl Index {
     pub(super) fn search_view(
         &self,
         view: &View<'_>,
         query: &Query,
         params: &SearchParams<'_>,
+        selection: &Selection,
+        plan: Option<PlanKind>,
     ) -> Result<Found, QueryError> {
         for (name, value) in [("k", params.k), ("ef", params.ef)] {
             if !(1..=Index::MAX_EF).contains(&value) {
                 return Err(QueryError::OutOfRange { name, value, limit: Index::MAX_EF });
             }
         }
+        self.recent.note(&query.vector);
+        let k = params.k + selection.few.len();
+        let task = Task { view, query, selection, k, ef: params.ef.max(k) };
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
         buffers.walk.deadline = Deadline::at(view.deadline());
-        let found = self.search_with(view, query, params, &mut buffers);
+        let mut found = self.search_with(&task, params.exact, plan, &mut buffers);
         self.lock_buffers().push(buffers);
+        found.candidates.retain(|candidate| !selection.is_few(candidate.item));
+        found.candidates.truncate(params.k);
         Ok(found)
     }
 
@@ -129,39 +139,68 @@ impl Index {
 
     fn search_with(
         &self,
-        view: &View<'_>,
-        query: &Query,
-        params: &SearchParams<'_>,
+        task: &Task<'_>,
+        exact: bool,
+        plan: Option<PlanKind>,
         buffers: &mut Buffers,
     ) -> Found {
-        let matching = params.allowed.map_or_else(|| view.count() as usize, Bitset::count);
-        let ef = params.ef.max(params.k);
-        let allowed = params.allowed.map(|items| self.nodes_of(items));
-        let nodes = allowed.as_ref().map_or(self.graph.nodes(), Bitset::count);
-        let mut kind = if matching == 0 { PlanKind::None } else { self.plan(params, nodes, ef) };
-        let mut visited = 0;
-        match kind {
-            PlanKind::None => buffers.nearest.clear(),
-            PlanKind::Exact => visited = self.compare_all(view, query, allowed.as_ref(), params.k, buffers),
-            PlanKind::Scan => visited = self.scan(query, allowed.as_ref(), ef, buffers),
-            PlanKind::Graph | PlanKind::FilteredGraph => {
-                visited = self.walk(query, allowed.as_ref(), ef, nodes, buffers);
-                // What matches may lie far from the query: a walk that has cost as much as a scan becomes one.
-                if allowed.is_some() && visited > nodes && !buffers.walk.deadline.has_passed() {
-                    kind = PlanKind::Scan;
-                    visited += self.scan(query, allowed.as_ref(), ef, buffers);
-                }
+        let Task { view, selection, ef, .. } = *task;
+        let matching = selection.count(view);
+        let open = selection.matching.is_none() && selection.excluded.is_empty();
+        let situation = self.situation(task, matching, open, exact);
+        let mut kind = if matching == 0 { PlanKind::None } else { plan.unwrap_or_else(|| situation.plan()) };
+        let mut visited = match kind {
+            PlanKind::None => {
+                buffers.nearest.clear();
+                0
             }
-        }
-        if matches!(kind, PlanKind::Graph | PlanKind::FilteredGraph | PlanKind::Scan) {
-            if allowed.is_none() && self.is_changing(view) {
-                buffers.nominees.retain(|&(_, node)| self.carries(view, node));
+            PlanKind::Exact => self.compare_all(task, buffers),
+            PlanKind::Scan => self.scan(task, buffers),
+            PlanKind::Graph => self.walk(task, buffers),
+            PlanKind::LateFilteredGraph | PlanKind::FilteredGraph | PlanKind::TwoHopGraph => {
+                let forced = plan.is_some();
+                self.walk_filtered(task, &situation, forced, &mut kind, buffers)
             }
-            self.rerank(query, params.k, buffers);
+        };
+        let nominated = !matches!(kind, PlanKind::None | PlanKind::Exact);
+        if nominated {
+            self.rerank_nominees(task, open, buffers);
         }
-        let candidates = self.expand(view, params, &mut buffers.nearest);
+        let mut candidates = self.expand(task, &mut buffers.nearest);
+        // A walk that did not come by as many as there are.
+        let short = candidates.len() < task.k.min(matching);
+        if nominated && !open && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
+            kind = PlanKind::Scan;
+            visited += self.scan(task, buffers);
+            self.rerank_nominees(task, open, buffers);
+            candidates = self.expand(task, &mut buffers.nearest);
+        }
         let interrupted = buffers.walk.deadline.has_passed();
         Found { candidates, kind, matching, ef, visited, interrupted }
+    }
+
+    fn situation(&self, task: &Task<'_>, matching: usize, open: bool, exact: bool) -> Situation {
+        let all = self.graph.nodes();
+        let nodes = match &task.selection.matching {
+            _ if open => all,
+            // Those that are excluded are assumed to have a node each.
+            Some(own) => own.node_count().saturating_sub(own.count() - matching.min(own.count())),
+            None => all.saturating_sub(task.view.count() as usize - matching),
+        };
+        let nodes = if matching > 0 { nodes.max(1) } else { 0 };
+        Situation { nodes, all, open, exact, ef: task.ef }
+    }
+
+    /// Replaces `nearest` by the nominees that are likely among the k nearest, compared exactly.
+    fn rerank_nominees(&self, task: &Task<'_>, open: bool, buffers: &mut Buffers) {
+        // Nodes with something of a filter's carry it now; of others that is only known while nothing changes.
+        if task.selection.matching.is_none() && self.is_changing(task.view) {
+            buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
+        }
+        if !open && self.expiring() {
+            buffers.nominees.retain(|&(_, node)| self.has_any(task, node));
+        }
+        self.rerank(task.query, task.k, buffers);
     }
 
     /// Whether there may be nodes that carry no item of the view.
@@ -181,110 +220,179 @@ impl Index {
         settled || self.items.parts.on(node).any(|slot| view.sees(slot))
     }
 
-    /// The nodes that carry any of these items.
-    fn nodes_of(&self, items: &Bitset) -> Bitset {
-        let mut nodes = Bitset::empty(self.graph.nodes());
-        items.iter().filter_map(|item| self.items.parts.node(item)).for_each(|node| nodes.insert(node));
-        nodes
+    /// Whether a node carries an item that may be returned.
+    fn has_any(&self, task: &Task<'_>, node: u32) -> bool {
+        self.items.parts.on(node).any(|slot| task.selection.lets(slot) && task.view.sees(slot))
     }
 
-    /// The cheaper of scanning the nodes that match and walking through those that do not; docs/architecture.md.
-    fn plan(&self, params: &SearchParams<'_>, nodes: usize, ef: usize) -> PlanKind {
-        let selectivity = nodes as f64 / self.graph.nodes().max(1) as f64;
-        if nodes == 0 {
-            PlanKind::None
-        } else if params.exact {
-            PlanKind::Exact
-        } else if params.allowed.is_none() {
-            PlanKind::Graph
-        } else if (nodes as f64) < WALK_COST * ef as f64 / selectivity {
-            PlanKind::Scan
-        } else {
-            PlanKind::FilteredGraph
+    /// Whether a node is to be found: it carries an item that may be returned, expired ones not looked at.
+    #[inline]
+    fn passes(&self, task: &Task<'_>, node: u32) -> bool {
+        let Selection { matching, excluded, .. } = task.selection;
+        let excludes = excluded.iter().any(|excluded| excluded.touches(node));
+        match matching {
+            Some(matching) => {
+                let known = matching.nodes().is_some();
+                matching.touches(node)
+                    && (known && !excludes || self.items.parts.on(node).any(|slot| task.selection.lets(slot)))
+            }
+            None if excludes => self.has_any(task, node),
+            None => self.graph.dead_nodes() == 0 || !self.graph.is_dead(node),
         }
     }
 
-    fn walk(
+    /// Whether the errors of some codes tell those of others: under inner product they grow with the vector's length.
+    fn estimates(&self) -> bool {
+        self.codes.codec().kind != CodeKind::ScaledI8
+    }
+
+    fn walk(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
+        let Buffers { walk, nominees, sorted, .. } = buffers;
+        *sorted = true;
+        self.graph.search(&self.codes, &task.query.code, task.ef, walk, nominees).visited
+    }
+
+    /// Walks among nodes that pass; scans them if that turns out to cost less, and says so in `kind`.
+    fn walk_filtered(
         &self,
-        query: &Query,
-        allowed: Option<&Bitset>,
-        ef: usize,
-        give_up: usize,
+        task: &Task<'_>,
+        situation: &Situation,
+        forced: bool,
+        kind: &mut PlanKind,
         buffers: &mut Buffers,
     ) -> usize {
-        let Buffers { walk, nominees, .. } = buffers;
-        let passes = |node: u32| allowed.is_none_or(|allowed| allowed.contains(node));
-        let filter = allowed.map(|_| Allowed { passes: &passes, give_up });
-        self.graph.search(&self.codes, &query.code, ef, filter.as_ref(), walk, nominees).visited
+        let mut visited = 0;
+        let first = match kind {
+            PlanKind::LateFilteredGraph => Way::Late,
+            PlanKind::TwoHopGraph => Way::Hops,
+            _ if forced => Way::Through,
+            _ => Way::Adaptive,
+        };
+        let give_up = if forced { usize::MAX } else { situation.scan_cost() as usize };
+        for way in [first, Way::Adaptive] {
+            let walked = self.walk_by(task, way, situation.share(), give_up, buffers);
+            visited += walked.stats.visited;
+            if !walked.gave_up || buffers.walk.deadline.has_passed() {
+                *kind = match walked.way {
+                    Way::Late => PlanKind::LateFilteredGraph,
+                    Way::Hops => PlanKind::TwoHopGraph,
+                    Way::Through | Way::Adaptive => PlanKind::FilteredGraph,
+                };
+                return visited;
+            }
+            if way != Way::Late {
+                break;
+            }
+        }
+        *kind = PlanKind::Scan;
+        visited + self.scan(task, buffers)
     }
 
-    /// All nodes, or those allowed, ascending.
-    fn allowed_nodes(&self, allowed: Option<&Bitset>, nodes: &mut Vec<u32>) {
-        nodes.clear();
-        match allowed {
-            None => nodes.extend(0..self.graph.nodes() as u32),
-            Some(allowed) => nodes.extend(allowed.iter()),
+    fn walk_by(
+        &self,
+        task: &Task<'_>,
+        way: Way,
+        share: f64,
+        give_up: usize,
+        buffers: &mut Buffers,
+    ) -> Filtered {
+        let Buffers { walk, nominees, sorted, .. } = buffers;
+        *sorted = true;
+        let (graph, codes, code) = (&self.graph, &self.codes, &task.query.code);
+        // Tests of nodes are what hops spend their time on, so the usual one has a walk compiled for it.
+        match &task.selection.matching {
+            Some(matching)
+                if task.selection.excluded.is_empty()
+                    && let Some(nodes) = matching.nodes() =>
+            {
+                let passing = Passing { passes: |node| nodes.contains(node), share, way, give_up };
+                graph.search_filtered(codes, code, task.ef, &passing, walk, nominees)
+            }
+            _ => {
+                let passing = Passing { passes: |node| self.passes(task, node), share, way, give_up };
+                graph.search_filtered(codes, code, task.ef, &passing, walk, nominees)
+            }
         }
     }
 
-    /// Nominates the `ef` nearest by code among all allowed nodes.
-    fn scan(&self, query: &Query, allowed: Option<&Bitset>, ef: usize, buffers: &mut Buffers) -> usize {
-        let Buffers { walk, nominees, nodes, distances, .. } = buffers;
-        self.allowed_nodes(allowed, nodes);
+    /// All nodes that carry an item that may be returned, ascending.
+    fn nodes_of(&self, task: &Task<'_>, nodes: &mut Vec<u32>) {
+        let Selection { matching, excluded, .. } = task.selection;
+        nodes.clear();
+        match matching.as_ref().map(|matching| (matching, matching.nodes())) {
+            None => nodes.extend(0..self.graph.nodes() as u32),
+            Some((_, Some(of_items))) => nodes.extend(of_items.iter()),
+            Some((matching, None)) => {
+                let mut of_items = Bitset::empty(self.graph.nodes());
+                matching.slots().iter().for_each(|slot| of_items.insert(self.node(slot)));
+                nodes.extend(of_items.iter());
+            }
+        }
+        if matching.is_none() && excluded.is_empty() {
+            if self.is_changing(task.view) {
+                nodes.retain(|&node| self.carries(task.view, node));
+            }
+        } else if self.expiring() {
+            nodes.retain(|&node| self.has_any(task, node));
+        } else if matching.is_none() || !excluded.is_empty() {
+            nodes.retain(|&node| self.passes(task, node));
+        }
+    }
+
+    /// Nominates the nearest by code among all nodes that may be found, in no order.
+    fn scan(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
+        let Buffers { walk, nominees, nodes, distances, sorted, .. } = buffers;
+        self.nodes_of(task, nodes);
         nominees.clear();
+        *sorted = false;
+        let width = if self.estimates() { SCAN_WIDTH } else { SCAN_WIDTH_BLIND };
+        let mut nearest = Nearest::new(nominees, width * task.ef);
         let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
             if visited > 0 && walk.deadline.passes_now() {
                 break;
             }
             visited += batch.len();
-            self.codes.distances(&query.code, batch, distances);
-            nominees.extend(distances.iter().copied().zip(batch.iter().copied()));
-            keep_nearest(nominees, ef, 4 * ef.max(SCAN_BATCH));
+            self.codes.distances(&task.query.code, batch, distances);
+            nearest.take(distances, batch);
         }
-        keep_nearest(nominees, ef, ef);
-        nominees.sort_unstable_by(by_distance);
+        nearest.finish();
         visited
     }
 
-    /// The k nearest of all allowed nodes, each compared exactly.
-    fn compare_all(
-        &self,
-        view: &View<'_>,
-        query: &Query,
-        allowed: Option<&Bitset>,
-        k: usize,
-        buffers: &mut Buffers,
-    ) -> usize {
+    /// The k nearest of all nodes that may be found, each compared exactly.
+    fn compare_all(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
         let Buffers { walk, nodes, distances, nearest, .. } = buffers;
-        self.allowed_nodes(allowed, nodes);
-        if allowed.is_none() && self.is_changing(view) {
-            nodes.retain(|&node| self.carries(view, node));
-        }
+        self.nodes_of(task, nodes);
         nearest.clear();
+        let mut kept = Nearest::new(nearest, task.k);
         let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
             if visited > 0 && walk.deadline.passes_now() {
                 break;
             }
             visited += batch.len();
-            self.exact_distances(query, batch, distances);
-            nearest.extend(distances.iter().copied().zip(batch.iter().copied()));
-            keep_nearest(nearest, k, 4 * k.max(SCAN_BATCH));
+            self.exact_distances(task.query, batch, distances);
+            kept.take(distances, batch);
         }
-        keep_nearest(nearest, k, k);
+        kept.finish();
         visited
     }
 
     /// Replaces `nearest` by nominees with their exact distances: all that are likely among the k nearest.
     fn rerank(&self, query: &Query, k: usize, buffers: &mut Buffers) {
-        let Buffers { nominees, nodes, distances, nearest, .. } = buffers;
+        let Buffers { nominees, nodes, distances, nearest, sorted, .. } = buffers;
         nearest.clear();
         let mut best: BinaryHeap<Ordered> = BinaryHeap::with_capacity(k + 1);
         let mut error = 0.0f32;
-        // Under inner product a code's error grows with the vector's length, so that of others says nothing.
-        let estimates = self.codes.codec().kind != CodeKind::ScaledI8;
-        for batch in nominees.chunks(RERANK_BATCH) {
+        let estimates = self.estimates();
+        let mut in_order = if *sorted { nominees.len() } else { 0 };
+        for start in (0..nominees.len()).step_by(RERANK_BATCH) {
+            let end = (start + RERANK_BATCH).min(nominees.len());
+            while in_order < end {
+                in_order = sort_next(nominees, in_order);
+            }
+            let batch = &nominees[start..end];
             let worst = best.peek().filter(|_| best.len() == k).map_or(f32::INFINITY, |worst| worst.0);
             if estimates && nearest.len() >= RERANK_LEAST && batch[0].0 - 2.0 * error > worst {
                 break;
@@ -304,30 +412,20 @@ impl Index {
     }
 
     /// The items of the nearest nodes: at most k, best first, equal ones by id, those cut off at the end included.
-    fn expand(
-        &self,
-        view: &View<'_>,
-        params: &SearchParams<'_>,
-        nearest: &mut [(f32, u32)],
-    ) -> Vec<Candidate> {
+    fn expand(&self, task: &Task<'_>, nearest: &mut [(f32, u32)]) -> Vec<Candidate> {
+        let Task { view, selection, k, .. } = *task;
         nearest.sort_unstable_by(by_distance);
         let whole = view.is_whole();
-        let mut candidates = Vec::with_capacity(params.k.min(self.items.slots()));
+        let mut candidates = Vec::with_capacity(k.min(self.items.slots()));
         let mut last = f32::NAN;
         for &(distance, node) in nearest.iter() {
-            if candidates.len() >= params.k && distance != last {
+            if candidates.len() >= k && distance != last {
                 break;
             }
             last = distance;
-            let passes = |item: &u32| match params.allowed {
-                Some(allowed) => allowed.contains(*item),
-                None => {
-                    if whole {
-                        view.is_born(*item)
-                    } else {
-                        view.sees(*item)
-                    }
-                }
+            let passes = |item: &u32| {
+                let seen = if whole { view.is_born(*item) } else { view.sees(*item) };
+                seen && selection.lets(*item)
             };
             let items = self.items.parts.on(node).filter(passes);
             candidates.extend(items.map(|item| Candidate { item, similarity: -distance + 0.0 }));
@@ -336,9 +434,9 @@ impl Index {
             let ids = || self.items.id(a.item).cmp(self.items.id(b.item));
             b.similarity.total_cmp(&a.similarity).then_with(ids)
         };
-        if candidates.len() > params.k {
-            candidates.select_nth_unstable_by(params.k - 1, order);
-            candidates.truncate(params.k);
+        if candidates.len() > k {
+            candidates.select_nth_unstable_by(k - 1, order);
+            candidates.truncate(k);
         }
         candidates.sort_unstable_by(order);
         candidates
@@ -349,10 +447,46 @@ fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
-/// Keeps the `keep` nearest once there are more than `most`.
-fn keep_nearest(entries: &mut Vec<(f32, u32)>, keep: usize, most: usize) {
-    if entries.len() > most {
-        entries.select_nth_unstable_by(keep - 1, by_distance);
-        entries.truncate(keep);
+/// The nearest of many nodes that come in batches.
+struct Nearest<'a> {
+    entries: &'a mut Vec<(f32, u32)>,
+    keep: usize,
+    /// As many as are kept are no farther than this.
+    bound: f32,
+}
+
+impl<'a> Nearest<'a> {
+    fn new(entries: &'a mut Vec<(f32, u32)>, keep: usize) -> Self {
+        Nearest { entries, keep, bound: f32::INFINITY }
     }
+
+    fn take(&mut self, distances: &[f32], nodes: &[u32]) {
+        let bound = self.bound;
+        let near =
+            distances.iter().zip(nodes).filter(|&(&distance, _)| distance <= bound || distance.is_nan());
+        self.entries.extend(near.map(|(&distance, &node)| (distance, node)));
+        if self.entries.len() > 2 * self.keep.max(SCAN_BATCH) {
+            self.finish();
+        }
+    }
+
+    /// Lets go of all but those that are kept.
+    fn finish(&mut self) {
+        if self.entries.len() > self.keep {
+            let (_, last, _) = self.entries.select_nth_unstable_by(self.keep - 1, by_distance);
+            self.bound = last.0;
+            self.entries.truncate(self.keep);
+        }
+    }
+}
+
+/// Puts the next entries, from `start` on, in order: the nearest of all from there.
+fn sort_next(entries: &mut [(f32, u32)], start: usize) -> usize {
+    let rest = &mut entries[start..];
+    let count = SORT.min(rest.len());
+    if count < rest.len() {
+        rest.select_nth_unstable_by(count - 1, by_distance);
+    }
+    rest[..count].sort_unstable_by(by_distance);
+    start + count
 }

@@ -384,7 +384,7 @@ fn flip_and_look(path: &std::path::Path, bytes: &[u8], at: usize, every: bool) -
     } else {
         4099
     };
-    if !every && at % step != 0 {
+    if !every && !at.is_multiple_of(step) {
         return false;
     }
     write_at(path, at, bytes[at] ^ (1 << (at % 8)));

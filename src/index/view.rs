@@ -3,13 +3,16 @@
 //! Everything that a request asks of items goes through one view, so filter, vector and attributes agree. A view keeps the
 //! slots that it may look for from being swept: hold it for one request, not for longer.
 
-use std::cell::Cell;
 use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Index;
+use super::matching::Matching;
+use super::plan::PlanKind;
 use super::query::{Query, QueryError};
 use super::search::{Found, SearchParams};
+use super::selection::Selection;
 use crate::arena::Reading;
 use crate::attributes::{Bitset, ItemFacts};
 
@@ -19,7 +22,7 @@ pub struct View<'a> {
     index: &'a Index,
     reading: Reading<'a>,
     /// When searches end with what they have.
-    deadline: Cell<Option<Instant>>,
+    deadline: Mutex<Option<Instant>>,
     /// Slots below this were born at or before the view's sequence number.
     slots: u32,
     now: i64,
@@ -33,7 +36,7 @@ impl Index {
         let later = items.parts.facts.as_slice().get(items.base()..).unwrap_or(&[]);
         let all = later.last().is_none_or(|facts| facts.seq <= seq);
         let born = if all { later.len() } else { later.partition_point(|facts| facts.seq <= seq) };
-        View { index: self, reading, deadline: Cell::new(None), slots: (items.base() + born) as u32, now }
+        View { index: self, reading, deadline: Mutex::new(None), slots: (items.base() + born) as u32, now }
     }
 
     /// One search of the index as it is now; see [`View::search`].
@@ -55,12 +58,12 @@ impl<'a> View<'a> {
 
     /// Searches of this view end at `deadline`, with the best that they have by then.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
-        self.deadline.set(deadline);
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 
     /// When searches of this view end.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.get()
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether every slot is visible: nothing has died or expires.
@@ -93,11 +96,26 @@ impl<'a> View<'a> {
                 .is_some_and(|facts| facts.expires_at != 0 && facts.expires_at <= self.now)
     }
 
+    /// Slots that had died by the view, in the order of their deaths, without the first `known`.
+    pub(super) fn deaths_since(&self, known: usize) -> impl Iterator<Item = u32> + '_ {
+        let items = &self.index.items;
+        let deaths = items.deaths().get(known..).unwrap_or(&[]);
+        deaths.iter().copied().take_while(|&slot| items.died(slot) <= self.reading.seq)
+    }
+
+    /// Takes out of a set the slots that had died by the view.
+    pub(super) fn leave_out_dead(&self, set: &mut Bitset) {
+        self.deaths_since(0).for_each(|slot| set.remove(slot));
+    }
+
+    /// The slots on a node, of whatever state.
+    pub(super) fn items_on(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        self.index.items.parts.on(node)
+    }
+
     /// Takes out of a set the slots that are not in the view.
     pub fn retain(&self, set: &mut Bitset) {
-        let items = &self.index.items;
-        let dead = items.deaths().iter().take_while(|&&slot| items.died(slot) <= self.reading.seq);
-        dead.for_each(|&slot| set.remove(slot));
+        self.leave_out_dead(set);
         if self.index.expiring() {
             let expired: Vec<u32> = set.iter().filter(|&slot| self.has_expired(slot)).collect();
             expired.into_iter().for_each(|slot| set.remove(slot));
@@ -122,7 +140,35 @@ impl<'a> View<'a> {
 
     /// The k nearest items. Blocking: for a pool of threads, not the reactor.
     pub fn search(&self, query: &Query, params: &SearchParams<'_>) -> Result<Found, QueryError> {
-        self.index.search_view(self, query, params)
+        let selection = params.allowed.map_or_else(Selection::all, |allowed| self.selection(allowed));
+        self.search_within(query, params, &selection)
+    }
+
+    /// The k nearest items of a selection that was made in this view; `allowed` of the parameters is not looked at.
+    pub fn search_within(
+        &self,
+        query: &Query,
+        params: &SearchParams<'_>,
+        selection: &Selection,
+    ) -> Result<Found, QueryError> {
+        self.index.search_view(self, query, params, selection, None)
+    }
+
+    /// As `search_within` by a plan of the caller's choice, for benchmarks and tests: a walk that cannot go on becomes a scan as
+    /// always.
+    pub fn search_by(
+        &self,
+        plan: PlanKind,
+        query: &Query,
+        params: &SearchParams<'_>,
+        selection: &Selection,
+    ) -> Result<Found, QueryError> {
+        self.index.search_view(self, query, params, selection, Some(plan))
+    }
+
+    /// The selection of the slots of a set, of which those that are not in the view do not count.
+    pub fn selection(&self, allowed: &Bitset) -> Selection {
+        Selection::only(Arc::new(Matching::once(self, allowed.clone())))
     }
 
     /// The number of an item's id: the same for all its slots, while the index is open.

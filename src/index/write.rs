@@ -38,6 +38,8 @@ pub(super) struct Contents<'a> {
     pub columns: Option<&'a Columns>,
     /// JSON, or nothing.
     pub tombstones: &'a [u8],
+    /// JSON, or nothing.
+    pub notes: &'a [u8],
     /// What the collection keeps beside its items, or nothing.
     pub state: &'a [u8],
     pub graph: &'a mut Graph,
@@ -68,6 +70,9 @@ impl Contents<'_> {
         self.write_columns(&mut file)?;
         if !self.tombstones.is_empty() {
             file.section(Kind::Tombstones, 0, ElementCode::Bytes, 1, self.tombstones)?;
+        }
+        if !self.notes.is_empty() {
+            file.section(Kind::Notes, 0, ElementCode::Bytes, 1, self.notes)?;
         }
         if !self.state.is_empty() {
             file.section(Kind::State, 0, ElementCode::Bytes, 1, self.state)?;

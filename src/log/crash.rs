@@ -280,6 +280,20 @@ fn check_poisoned(client: &mut Client, first: &LogError) {
     }
 }
 
+/// A log that says that nothing is left beyond what is durable says the truth.
+fn check_given_up(client: &mut Client) {
+    if !client.log().has_given_up() {
+        return;
+    }
+    let (durable, storage) = (client.log().durable().seq, client.storage.clone());
+    let fault = storage.with(|state| state.fault.take());
+    let media = storage.with(|state| state.media.clone());
+    let (_, opened) =
+        Log::open(Faulty::new(media).boxed(), IDENTITY, client.oracle.covered, client.options).unwrap();
+    assert_eq!(opened.last, durable, "more is in the files than was durable");
+    storage.with(|state| state.fault = fault);
+}
+
 /// Recovers, where calls of a second kind fail at first.
 fn check_recovery(client: &mut Client, second: Option<Call>) {
     if let Some(call) = second {
@@ -290,6 +304,7 @@ fn check_recovery(client: &mut Client, second: Option<Call>) {
         tries += 1;
         assert!(tries <= 2, "recovery fails without a cause");
         client.check_after_power_cut(tries);
+        check_given_up(client);
     }
     client.storage.with(|state| state.fault = None);
     let durable = client.log().durable();

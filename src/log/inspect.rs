@@ -50,6 +50,14 @@ pub fn inspect(storage: &dyn Storage) -> Result<Vec<SegmentReport>, LogError> {
     Ok(reports)
 }
 
+/// Number of the last good record; None when there are no files. Reads the last segment.
+pub fn last_record(storage: &dyn Storage) -> Result<Option<u64>, LogError> {
+    let Some(&first) = segment_numbers(storage)?.last() else { return Ok(None) };
+    let file = file_name(first);
+    let bytes = read_whole(storage, &file)?;
+    Ok(Some(segment(file, first, &bytes, None, true).0.last))
+}
+
 /// Reports one segment, and where the log is after it when that is known.
 fn segment(
     file: String,

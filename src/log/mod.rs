@@ -9,7 +9,7 @@ mod storage;
 mod writer;
 
 pub use error::LogError;
-pub use inspect::{Damage, SegmentReport, Truncated, inspect, truncate};
+pub use inspect::{Damage, SegmentReport, Truncated, inspect, last_record, truncate};
 pub use open::first_record;
 pub use segment::{HEADER_LEN, MAX_PAYLOAD};
 pub use storage::{Disk, Storage};

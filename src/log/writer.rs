@@ -71,6 +71,8 @@ pub struct Log {
     last: Position,
     durable: Position,
     poison: Option<LogError>,
+    /// Whether since then everything that was not durable was cut off.
+    given_up: bool,
     /// Whether a file was removed since the directory was synced.
     removals: bool,
 }
@@ -103,6 +105,7 @@ impl Log {
             last,
             durable: last,
             poison: None,
+            given_up: false,
             removals: false,
         }
     }
@@ -143,10 +146,18 @@ impl Log {
     pub fn recover(&mut self) -> Result<Position, LogError> {
         if self.poison.is_some() {
             self.abandon()?;
+            self.given_up = true;
             self.begin_segment()?;
             self.poison = None;
+            self.given_up = false;
         }
         Ok(self.last)
+    }
+
+    /// Whether nothing that is not durable is left in the files, although the log may be poisoned still: a full disk can
+    /// have no room for the next segment.
+    pub fn has_given_up(&self) -> bool {
+        self.poison.is_none() || self.given_up
     }
 
     /// Goes through the durable records after `after`, in order, a segment at a time; stops at the first
@@ -203,6 +214,17 @@ impl Log {
         Ok(removed)
     }
 
+    /// Ends the segment being written, if it has records and all of them are durable, and begins the next: a later
+    /// discard can take it. Does nothing on a poisoned log; a failure poisons it.
+    pub fn rotate(&mut self) -> Result<(), LogError> {
+        if self.poison.is_some() || !self.tail.is_settled() || !self.tail.has_durable_records() {
+            return Ok(());
+        }
+        self.seal();
+        let begun = self.begin_segment();
+        self.poisoned_by(begun)
+    }
+
     /// The last record appended, or what the log begins after.
     pub fn last(&self) -> Position {
         self.last
@@ -226,6 +248,18 @@ impl Log {
     /// Number of segment files.
     pub fn segments(&self) -> usize {
         self.sealed.len() + usize::from(self.tail.written > 0)
+    }
+
+    /// Complete segments, oldest first: file name, last record, bytes.
+    pub fn sealed(&self) -> impl Iterator<Item = (String, u64, u64)> {
+        self.sealed.iter().map(|segment| (file_name(segment.first), segment.last, segment.bytes))
+    }
+
+    /// Bytes of the segments that hold records after `seq`.
+    pub fn bytes_after(&self, seq: u64) -> u64 {
+        let sealed = self.sealed.iter().filter(|segment| segment.last > seq).map(|segment| segment.bytes);
+        let tail = if self.last.seq > seq { self.tail.length() } else { 0 };
+        sealed.sum::<u64>() + tail
     }
 
     /// The failure that poisoned the log.

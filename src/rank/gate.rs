@@ -4,16 +4,24 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::ProfileError;
 use super::read::{Fields, child, error, shown};
+use super::{ProfileError, RankInput};
 use crate::attributes::{
-    AttributeSchema, AttributeSpec, Filter, FilterContext, FilterError, format_time, parse_time,
+    AttributeSchema, AttributeSpec, Bitset, Columns, Filter, FilterContext, FilterError, ItemFacts,
+    format_time, parse_time,
 };
 
 /// Names a profile may use: the collection's attributes and the context's declared names.
 pub(super) struct Names<'a> {
     pub(super) schema: &'a AttributeSchema,
     pub(super) context: Declared,
+}
+
+impl Names<'_> {
+    /// The error of a name that no attribute has.
+    pub(super) fn unknown(&self, name: &str) -> String {
+        self.schema.unknown(name, &[])
+    }
 }
 
 /// The names of the request's context that the profile declares.
@@ -93,9 +101,8 @@ impl Located {
     /// A filter over the request's context alone.
     fn context(fields: &Fields<'_>, key: &str, names: &Names<'_>) -> Result<Option<Self>, ProfileError> {
         let Some(json) = fields.get(key) else { return Ok(None) };
-        let located = Located::parse(json, fields.at(key), &names.context.types, names)?;
-        no_built_ins(json, &located.pointer)?;
-        Ok(Some(located))
+        only_declared(json, &fields.at(key), &names.context)?;
+        Located::parse(json, fields.at(key), &names.context.types, names).map(Some)
     }
 
     fn parse(
@@ -117,9 +124,28 @@ impl Located {
         &self.filter
     }
 
-    /// The filter with this request's time and context values put in.
-    pub(super) fn bind(&self, context: &FilterContext) -> Result<Filter, FilterError> {
-        self.filter.bind(context).map_err(|inner| self.locate(inner))
+    /// Where it stands in the profile.
+    pub(super) fn pointer(&self) -> &str {
+        &self.pointer
+    }
+
+    /// The tests that keep an item out, as pointers into the profile; None when it matches.
+    pub(super) fn blame(
+        &self,
+        item: u32,
+        columns: &Columns,
+        facts: &dyn ItemFacts,
+        context: &FilterContext,
+    ) -> Result<Option<Vec<String>>, FilterError> {
+        let blame = self.filter.blame(item, columns, facts, context).map_err(|inner| self.locate(inner))?;
+        let locate = |inner: String| format!("{}{inner}", self.pointer);
+        Ok(blame.map(|clauses| clauses.into_iter().map(locate).collect()))
+    }
+
+    /// The places in `items` of those that match.
+    pub(super) fn select(&self, items: &[u32], input: &RankInput<'_>) -> Result<Bitset, FilterError> {
+        let places = self.filter.select(items, input.columns, input.facts, input.context);
+        places.map_err(|inner| self.locate(inner))
     }
 
     fn holds_in(&self, context: &FilterContext) -> Result<bool, FilterError> {
@@ -181,19 +207,21 @@ fn references_declared(json: &Json, pointer: &str, declared: &Declared) -> Resul
     }
 }
 
-/// A filter over the context has no items, so no `_id` and the like to ask for.
-fn no_built_ins(json: &Json, pointer: &str) -> Result<(), ProfileError> {
+/// A filter over the context asks for its declared names: it has no items with an `_id` and the like.
+fn only_declared(json: &Json, pointer: &str, declared: &Declared) -> Result<(), ProfileError> {
     for (key, value) in json.as_object().into_iter().flatten() {
         let at = child(pointer, key);
-        if key.starts_with('_') {
-            return Err(error(
-                at,
-                format!("{key:?} belongs to items; a filter over the context uses its declared names"),
-            ));
-        }
         if matches!(key.as_str(), "all" | "any" | "none") {
             let parts = value.as_array().into_iter().flatten().enumerate();
-            parts.into_iter().try_for_each(|(place, part)| no_built_ins(part, &format!("{at}/{place}")))?;
+            for (place, part) in parts {
+                only_declared(part, &format!("{at}/{place}"), declared)?;
+            }
+        } else if key.starts_with('_') {
+            let reason =
+                format!("{key:?} belongs to items; a filter over the context uses its declared names");
+            return Err(error(at, reason));
+        } else if declared.types.find(key).is_none() {
+            return Err(error(at, format!("{key:?} is not declared in the profile's context as a value")));
         }
     }
     Ok(())

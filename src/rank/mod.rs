@@ -1,28 +1,46 @@
-//! Profiles: score, rules, diversity. Sees candidates and attributes, nothing of graphs.
+//! Profiles: score, rules, pins, exploration, diversity, explanation. Sees candidates and attributes, nothing of graphs.
 //!
-//! A [`Profile`] is parsed once (`read`, `gate`, `terms`: its parts), then [`rank`] works in three steps: `score`
-//! gives each candidate its number and sorts them, `diversity` fills the list top-down, `explain` says why. Nothing
-//! here is random or depends on the order of candidates: the same input gives the same list, to the last bit.
+//! A [`Profile`] is parsed once (`profile`, with `read`, `gate`, `terms`). [`rank`] then works on one request: `score` gives
+//! each entrant its number (`algebra`), `pool` sorts them, pins and explored items (`explore`, `random`) take their positions
+//! in the `line`, `fill` fills the rest top-down (`mmr`, `units`, `limits`, `repair`), `explain` says why. The same input and
+//! seed give the same list, to the last bit, whatever the order of the candidates.
 #![doc = include_str!("../../docs/ranking.md")]
 
-mod diversity;
+mod algebra;
 mod explain;
+mod explore;
+mod fill;
 mod gate;
+mod limits;
+mod line;
+mod mmr;
 mod patch;
+mod pool;
 mod profile;
+mod random;
 mod read;
+mod repair;
 mod score;
 mod terms;
+mod units;
 
+pub use explore::{Basis, Explored};
 pub use patch::merge_patch;
-pub use profile::Profile;
+pub use profile::{ActiveDrop, ActiveExplore, ActivePin, Policy, Profile, Refusal};
+
+use std::time::Instant;
 
 use crate::attributes::{Columns, FilterContext, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::vector::Metric;
-use diversity::Limits;
 use explain::Explainer;
-use score::{Scored, Scorer};
+use fill::Fill;
+use limits::Limits;
+use line::{How, Line, Placed};
+use mmr::Queue;
+use pool::{Entrants, Pool};
+use profile::{Effect, Recipe, Rule};
+use score::Scorer;
 
 /// A profile document is wrong; `pointer` points into it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -40,15 +58,23 @@ pub trait ItemVectors {
     fn vector(&self, item: u32, out: &mut Vec<f32>);
 }
 
-/// What the ranking of one request needs.
+/// What the ranking of one request needs. Everything in the four lists has passed the request's and the profile's
+/// filters, exclusions and expiry.
+#[derive(Clone, Copy)]
 pub struct RankInput<'a> {
-    /// The candidates, best similarity first.
+    /// The candidates, each item once, in any order.
     pub candidates: &'a [Candidate],
+    /// Newcomers for the explore slots ([`Profile::explore`]); they may be candidates too.
+    pub newcomers: &'a [Candidate],
+    /// The items of [`Profile::pins`] that may be shown.
+    pub pinned: &'a [Candidate],
+    /// Items to account for, on the list or not; see [`Ranking::why`].
+    pub why: &'a [Candidate],
     /// The metric of their similarities.
     pub metric: Metric,
     /// Items' attributes.
     pub columns: &'a Columns,
-    /// Items' ids and times.
+    /// Items' ids, times and counters.
     pub facts: &'a dyn ItemFacts,
     /// Items' vectors, for MMR.
     pub vectors: &'a dyn ItemVectors,
@@ -56,8 +82,25 @@ pub struct RankInput<'a> {
     pub context: &'a FilterContext,
     /// Results wanted.
     pub limit: usize,
+    /// Of all that is drawn.
+    pub seed: u64,
     /// Collect each result's terms and rules.
     pub explain: bool,
+}
+
+/// A ranked list, and what there is to say about it.
+#[derive(Debug, Clone)]
+pub struct Ranking {
+    /// Best first.
+    pub results: Vec<Ranked>,
+    /// Limits that could not be met, and why the list is short if it is.
+    pub shortfalls: Vec<Shortfall>,
+    /// The active rules in the profile's order, with what they touched.
+    pub rules: Vec<RuleCount>,
+    /// For each of [`RankInput::why`] an `explain` object; when it is not on the list, with `because`.
+    pub why: Vec<serde_json::Value>,
+    /// Where the time went.
+    pub stages: Stages,
 }
 
 /// One ranked result.
@@ -69,14 +112,28 @@ pub struct Ranked {
     pub similarity: f32,
     /// Final score.
     pub score: f64,
+    /// The rule that pinned it here.
+    pub pinned: Option<String>,
+    /// How it was explored.
+    pub explored: Option<Explored>,
     /// With `explain`: u, each term's and rule's contribution, diversity's word; the API's `explain` object.
     pub explain: Option<serde_json::Value>,
+}
+
+/// How many items an active rule acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleCount {
+    /// The rule's name.
+    pub name: String,
+    /// Of candidates, pins and newcomers: those whose score it changed or that it dropped here; 1 for a pin that took a
+    /// place. What a `drop` rule's filter kept from becoming a candidate is the caller's to add.
+    pub touched: usize,
 }
 
 /// A limit that could not be met, or made the list short.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct Shortfall {
-    /// The limit's name, or "results" when the list itself is short.
+    /// The limit's or the pin's name; "results" when the list itself is short, "explore" when slots stayed empty.
     pub name: String,
     /// What was wanted.
     pub wanted: usize,
@@ -86,26 +143,177 @@ pub struct Shortfall {
     pub reason: String,
 }
 
-/// Ranks candidates by a profile: score, rules, diversity, as docs/ranking.md says.
+/// Microseconds of one ranking by stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct Stages {
+    /// Drop rules, and the terms' values.
+    pub terms: f64,
+    /// Rules' filters and the scores.
+    pub rules: f64,
+    /// Sorting by score.
+    pub order: f64,
+    /// What each item counts for.
+    pub limits: f64,
+    /// Pins and explore slots.
+    pub slots: f64,
+    /// Filling the list.
+    pub fill: f64,
+    /// Explanations and the results themselves.
+    pub explain: f64,
+}
+
+/// Ranks candidates by a profile, as docs/ranking.md says.
 ///
-/// Candidates that an active `drop` rule matches are left out; the profile's `filter` is the caller's to apply. An
-/// error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its
-/// pointer is into the profile.
-pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<(Vec<Ranked>, Vec<Shortfall>), FilterError> {
+/// An error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its pointer
+/// is into the profile.
+pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<Ranking, FilterError> {
     let recipe = &*profile.recipe;
-    let scorer = Scorer::new(recipe, input)?;
-    let pool = scorer.pool()?;
-    let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, &pool);
-    let picks = diversity::select(&pool, &mut limits, input.vectors, recipe.diversity, input.limit);
-    let explainer = Explainer { scorer: &scorer, pool: &pool, picks: &picks };
-    let mut results = Vec::with_capacity(picks.len());
-    for (place, pick) in picks.iter().enumerate() {
-        let Scored { item, similarity, score, .. } = pool[pick.place];
-        let explain = if input.explain { Some(explainer.explain(place)?) } else { None };
-        results.push(Ranked { item, similarity, score, explain });
+    let mut watch = Watch(Instant::now());
+    let mut stages = Stages::default();
+    let rules = recipe.active_rules(input.context)?;
+    let entrants = Entrants::new(input, &rules)?;
+    let items = entrants.items();
+    let scorer = Scorer::new(recipe, input, &rules, &items[..entrants.main])?;
+    let bases = scorer.bases(&items, &entrants.all);
+    stages.terms = watch.lap();
+    let hits = scorer.hits(&items)?;
+    let scored = scorer.scores(&entrants.all, &bases, &hits);
+    stages.rules = watch.lap();
+    let pool = Pool::new(scored, entrants.main, input);
+    stages.order = watch.lap();
+    let limits = Limits::new(recipe.active_limits(input.context)?, input.columns, &pool, input.limit);
+    stages.limits = watch.lap();
+    let (limits, line, mut shortfalls) = fixed(recipe, &rules, input, &pool, limits)?;
+    stages.slots = watch.lap();
+    let mut fill = Fill::new(&pool, input.vectors, recipe.diversity, limits, line);
+    fill.run();
+    stages.fill = watch.lap();
+    let list: Vec<Placed> = fill.line.placed().map(|(_, placed)| placed.clone()).collect();
+    let relevances = relevances(&mut fill, &pool, input);
+    let explainer = Explainer { scorer: &scorer, pool: &pool, fill: &fill, results: &list };
+    let results = results(&explainer, input)?;
+    let why = input.why.iter().zip(relevances).map(|(one, relevance)| explainer.missing(*one, relevance));
+    let why = why.collect::<Result<_, _>>()?;
+    shortfalls.extend(fill.limits.shortfalls(input.columns));
+    shortfalls.extend(short_list(&fill, &pool, input.limit, list.len()));
+    let rules = counts(&rules, &scorer, &hits, &entrants, &list);
+    stages.explain = watch.lap();
+    Ok(Ranking { results, shortfalls, rules, why, stages })
+}
+
+/// Measures stages.
+struct Watch(Instant);
+
+impl Watch {
+    fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        let lap = now.duration_since(self.0).as_secs_f64() * 1e6;
+        self.0 = now;
+        lap
     }
-    let shortfalls = limits.shortfall(input.limit, picks.len());
-    Ok((results, shortfalls.into_iter().collect()))
+}
+
+/// Places pins, then explored items; what of them could not be placed.
+fn fixed<'a>(
+    recipe: &'a Recipe,
+    rules: &[(usize, &Rule)],
+    input: &RankInput<'_>,
+    pool: &Pool,
+    mut limits: Limits<'a>,
+) -> Result<(Limits<'a>, Line, Vec<Shortfall>), FilterError> {
+    let entrants = pool.scored.len();
+    let mut line = Line::new(input.limit.min(entrants.max(Profile::MAX_POSITION)), entrants);
+    let mut shortfalls = Vec::new();
+    for (rule, Rule { name, effect, .. }) in rules {
+        let Effect::Pin { id, position } = effect else { continue };
+        let may_be_shown = |item: &u32| input.pinned.iter().any(|one| one.item == *item);
+        let place = input.facts.find(id).filter(may_be_shown).and_then(|item| pool.place(item));
+        let Some(place) = place else {
+            let reason = format!("{id:?} is not there, or filters or exclusions keep it out");
+            shortfalls.push(Shortfall { name: name.clone(), wanted: 1, got: 0, reason });
+            continue;
+        };
+        // Positions beyond the list wait for longer lists.
+        if *position > input.limit || line.has(place) {
+            continue;
+        }
+        if let Some(position) = line.free_from(position - 1) {
+            line.put(position, Placed { place, how: How::Pinned(*rule) }, &mut limits);
+        }
+    }
+    if let Some(explore) = recipe.active_explore(input.context)? {
+        limits.set_hard_only(true);
+        let got = explore::draw(explore, input, pool, &mut limits, &mut line);
+        limits.set_hard_only(false);
+        let wanted = explore.positions.iter().filter(|position| **position <= input.limit).count();
+        if got < wanted {
+            let reason = "no more newcomers that the limits allow at these positions".to_owned();
+            shortfalls.push(Shortfall { name: "explore".to_owned(), wanted, got, reason });
+        }
+    }
+    Ok((limits, line, shortfalls))
+}
+
+/// What MMR makes of the items of `why` after all results.
+fn relevances(fill: &mut Fill<'_>, pool: &Pool, input: &RankInput<'_>) -> Vec<Option<mmr::Relevance>> {
+    let relevance = |one: &Candidate| match (&mut fill.queue, pool.place(one.item)) {
+        (Queue::Mmr(mmr), Some(place)) => Some(mmr.relevance(place)),
+        _ => None,
+    };
+    input.why.iter().map(relevance).collect()
+}
+
+fn results(explainer: &Explainer<'_>, input: &RankInput<'_>) -> Result<Vec<Ranked>, FilterError> {
+    let result = |(rank, placed): (usize, &Placed)| {
+        let score::Scored { item, similarity, score, .. } = explainer.pool.scored[placed.place];
+        let (pinned, explored) = match placed.how {
+            How::Pinned(rule) => (Some(explainer.scorer.recipe.rules[rule].name.clone()), None),
+            How::Explored(explored) => (None, Some(explored)),
+            How::Filled(_) => (None, None),
+        };
+        let explain = if input.explain { Some(explainer.result(rank)?) } else { None };
+        Ok(Ranked { item, similarity, score, pinned, explored, explain })
+    };
+    explainer.results.iter().enumerate().map(result).collect()
+}
+
+/// What to say when the list is short: nothing unless limits held candidates back.
+fn short_list(fill: &Fill<'_>, pool: &Pool, wanted: usize, got: usize) -> Option<Shortfall> {
+    let held = (0..pool.main).filter(|place| !fill.line.has(*place));
+    let mut by_limit = std::collections::BTreeMap::<usize, usize>::new();
+    held.filter_map(|place| fill.refusals[place])
+        .for_each(|refusal| *by_limit.entry(refusal.limit).or_default() += 1);
+    if got >= wanted || by_limit.is_empty() {
+        return None;
+    }
+    let words =
+        by_limit.iter().map(|(limit, held)| format!("{} held back {held}", fill.limits.words(*limit)));
+    let reason = format!("candidates ran out: {}", words.collect::<Vec<_>>().join(", "));
+    Some(Shortfall { name: "results".to_owned(), wanted, got, reason })
+}
+
+/// What each active rule touched.
+fn counts(
+    rules: &[(usize, &Rule)],
+    scorer: &Scorer<'_>,
+    hits: &[crate::attributes::Bitset],
+    entrants: &Entrants,
+    list: &[Placed],
+) -> Vec<RuleCount> {
+    let touched = |place: usize, rule: &Rule| match &rule.effect {
+        Effect::Multiply { .. } | Effect::Add { .. } => {
+            let change = scorer.rules.iter().position(|change| change.place == place);
+            change.map_or(0, |change| hits[change].count())
+        }
+        Effect::Drop { .. } => {
+            entrants.dropped.iter().find(|(rule, _)| *rule == place).map_or(0, |(_, count)| *count)
+        }
+        Effect::Pin { .. } => list.iter().filter(|placed| placed.how == How::Pinned(place)).count(),
+    };
+    rules
+        .iter()
+        .map(|(place, rule)| RuleCount { name: rule.name.clone(), touched: touched(*place, rule) })
+        .collect()
 }
 
 #[cfg(test)]

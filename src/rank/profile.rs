@@ -1,17 +1,24 @@
-//! A profile document, parsed and checked. What a later version will read is refused by name, never ignored.
+//! A profile document, parsed and checked: the whole recipe of a ranking. Every error points at its place.
 
-use std::collections::BTreeSet;
+mod explore;
+mod limits;
+mod rules;
+
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::ProfileError;
-use super::gate::{Declared, Gate, Located, Names};
+use super::gate::{Declared, Located, Names};
 use super::read::{Fields, shown};
 use super::terms::Term;
-use crate::attributes::{
-    AttributeSchema, AttributeSpec, AttributeType, Filter, FilterContext, FilterError, Value,
-};
+use crate::attributes::{AttributeSchema, Columns, Filter, FilterContext, FilterError, ItemFacts};
+
+pub use explore::{ActiveExplore, Policy};
+pub(super) use explore::{Counter, Explore};
+pub(super) use limits::{Bound, Limit};
+pub use rules::{ActiveDrop, ActivePin};
+pub(super) use rules::{Effect, Rule};
 
 /// A checked ranking recipe. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,33 +37,24 @@ pub(super) struct Recipe {
     /// 0 is score alone, 1 variety alone.
     pub(super) diversity: f64,
     pub(super) limits: Vec<Limit>,
+    /// Places in `limits`, in the order in which they are given up.
+    pub(super) relax: Vec<usize>,
+    pub(super) explore: Option<Explore>,
+    /// What serves instead; the collection's to read.
+    fallback: Option<Json>,
+    min_results: Option<usize>,
 }
 
-#[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) name: String,
-    pub(super) gate: Gate,
-    pub(super) when: Located,
-    pub(super) effect: Effect,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Effect {
-    /// Above 0.
-    Multiply(f64),
-    Add(f64),
-    Drop,
-}
-
-/// At most `max` results with the same value of an attribute, or with the one `value`.
-#[derive(Debug)]
-pub(super) struct Limit {
-    pub(super) name: String,
-    pub(super) gate: Gate,
-    pub(super) attribute: String,
-    pub(super) ordinal: usize,
-    pub(super) value: Option<Value>,
-    pub(super) max: usize,
+/// Why a profile keeps an item from being a candidate.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Refusal {
+    /// The filter, as a JSON pointer into the profile.
+    pub pointer: String,
+    /// The `drop` rule whose filter it is; None for the profile's own filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The tests to blame, as JSON pointers into the profile.
+    pub clauses: Vec<String>,
 }
 
 impl Profile {
@@ -70,14 +68,26 @@ impl Profile {
     pub const MAX_NAME: usize = 128;
     /// Most weights of one affinity, written in the profile or sent in a request's context.
     pub const MAX_WEIGHTS: usize = super::terms::MAX_WEIGHTS;
+    /// The last position of a list that a pin or an explore slot may name, and the most results that a number may ask for.
+    pub const MAX_POSITION: usize = 10_000;
+    /// Most slots of `explore`.
+    pub const MAX_SLOTS: usize = 100;
+    /// Most newcomers that `explore` draws from.
+    pub const MAX_NEWCOMERS: usize = 10_000;
 
     /// Parses and checks a profile document against the collection's attributes.
     pub fn parse(json: &Json, schema: &AttributeSchema) -> Result<Profile, ProfileError> {
         let fields = Fields::new(json, String::new())?;
-        fields.allow(
-            &["filter", "context", "score", "rules", "diversity"],
-            &["explore", "fallback", "min_results"],
-        )?;
+        fields.allow(&[
+            "filter",
+            "context",
+            "score",
+            "rules",
+            "diversity",
+            "explore",
+            "fallback",
+            "min_results",
+        ])?;
         let context = fields.object("context")?.map(|context| Declared::parse(&context)).transpose()?;
         let names = Names { schema, context: context.unwrap_or_default() };
         let filter = Located::items(&fields, "filter", &names)?;
@@ -85,14 +95,30 @@ impl Profile {
             Some(score) => parse_score(&score, &names)?,
             None => (1.0, Vec::new()),
         };
-        let rules = parse_rules(&fields, &names)?;
-        let (diversity, limits) = match fields.object("diversity")? {
-            Some(diversity) => parse_diversity(&diversity, &names)?,
-            None => (0.0, Vec::new()),
+        let rules = rules::parse(&fields, &names)?;
+        let diversity = match fields.object("diversity")? {
+            Some(diversity) => limits::parse(&diversity, &names)?,
+            None => limits::Diversity::default(),
         };
+        let explore =
+            fields.object("explore")?.map(|explore| Explore::parse(&explore, &names)).transpose()?;
+        let (fallback, min_results) = parse_fallback(&fields)?;
+        let limits::Diversity { mmr: diversity, limits, relax } = diversity;
         let context = names.context;
         Ok(Profile {
-            recipe: Arc::new(Recipe { filter, context, similarity, terms, rules, diversity, limits }),
+            recipe: Arc::new(Recipe {
+                filter,
+                context,
+                similarity,
+                terms,
+                rules,
+                diversity,
+                limits,
+                relax,
+                explore,
+                fallback,
+                min_results,
+            }),
         })
     }
 
@@ -106,15 +132,56 @@ impl Profile {
         self.recipe.filter.as_ref().map(Located::filter)
     }
 
-    /// Filters of the active `drop` rules: what matches one is never a candidate.
-    pub fn drops(&self, context: &FilterContext) -> Result<Vec<&Filter>, FilterError> {
-        let mut drops = Vec::new();
-        for rule in self.recipe.rules.iter().filter(|rule| rule.effect == Effect::Drop) {
-            if rule.gate.is_open(context)? {
-                drops.push(rule.when.filter());
+    /// The `drop` rules that are active in a request: what matches one is never a candidate.
+    pub fn drops(&self, context: &FilterContext) -> Result<Vec<ActiveDrop<'_>>, FilterError> {
+        let active = self.recipe.active_rules(context)?.into_iter();
+        Ok(active.filter_map(|(_, rule)| rule.as_drop()).collect())
+    }
+
+    /// The pins that are active in a request, in the document's order.
+    pub fn pins(&self, context: &FilterContext) -> Result<Vec<ActivePin<'_>>, FilterError> {
+        let active = self.recipe.active_rules(context)?.into_iter();
+        Ok(active.filter_map(|(_, rule)| rule.as_pin()).collect())
+    }
+
+    /// Which newcomers to retrieve for a request; None when nothing is explored in it.
+    pub fn explore(&self, context: &FilterContext) -> Result<Option<ActiveExplore>, FilterError> {
+        Ok(self.recipe.active_explore(context)?.map(Explore::newcomers))
+    }
+
+    /// The query of `fallback`, as the document has it: what serves when there is no usable query, no time, or fewer
+    /// results than `min_results`. Its language is the search's, not the profile's.
+    pub fn fallback(&self) -> Option<&Json> {
+        self.recipe.fallback.as_ref()
+    }
+
+    /// With fewer results than this the fallback serves.
+    pub fn min_results(&self) -> Option<usize> {
+        self.recipe.min_results
+    }
+
+    /// Whether the profile's own filter or an active `drop` rule keeps an item out, and by which tests.
+    pub fn refusal(
+        &self,
+        item: u32,
+        columns: &Columns,
+        facts: &dyn ItemFacts,
+        context: &FilterContext,
+    ) -> Result<Option<Refusal>, FilterError> {
+        if let Some(filter) = &self.recipe.filter
+            && let Some(clauses) = filter.blame(item, columns, facts, context)?
+        {
+            return Ok(Some(Refusal { pointer: filter.pointer().to_owned(), rule: None, clauses }));
+        }
+        for (_, rule) in self.recipe.active_rules(context)? {
+            if let Effect::Drop { when } = &rule.effect
+                && when.filter().matches(item, columns, facts, context)?
+            {
+                let (pointer, rule) = (when.pointer().to_owned(), Some(rule.name.clone()));
+                return Ok(Some(Refusal { clauses: vec![pointer.clone()], pointer, rule }));
             }
         }
-        Ok(drops)
+        Ok(None)
     }
 
     /// Whether a request's context has values of the types that the profile declares. Names that it does not
@@ -124,8 +191,43 @@ impl Profile {
     }
 }
 
+impl Recipe {
+    /// The rules that are active in a request, with their places in the document.
+    pub(super) fn active_rules(&self, context: &FilterContext) -> Result<Vec<(usize, &Rule)>, FilterError> {
+        let mut active = Vec::with_capacity(self.rules.len());
+        for (place, rule) in self.rules.iter().enumerate() {
+            if rule.gate.is_open(context)? {
+                active.push((place, rule));
+            }
+        }
+        Ok(active)
+    }
+
+    /// The limits that are active in a request, each with its place in `relax`.
+    pub(super) fn active_limits(
+        &self,
+        context: &FilterContext,
+    ) -> Result<Vec<(&Limit, Option<usize>)>, FilterError> {
+        let mut active = Vec::with_capacity(self.limits.len());
+        for (place, limit) in self.limits.iter().enumerate() {
+            if limit.gate.is_open(context)? {
+                active.push((limit, self.relax.iter().position(|relaxed| *relaxed == place)));
+            }
+        }
+        Ok(active)
+    }
+
+    /// What is explored in a request.
+    pub(super) fn active_explore(&self, context: &FilterContext) -> Result<Option<&Explore>, FilterError> {
+        match &self.explore {
+            Some(explore) if explore.gate.is_open(context)? => Ok(Some(explore)),
+            _ => Ok(None),
+        }
+    }
+}
+
 fn parse_score(fields: &Fields<'_>, names: &Names<'_>) -> Result<(f64, Vec<Term>), ProfileError> {
-    fields.allow(&["similarity", "terms"], &[])?;
+    fields.allow(&["similarity", "terms"])?;
     let similarity = fields.number("similarity")?.unwrap_or(1.0);
     if similarity < 0.0 {
         let reason = format!("similarity is {similarity}, the least is 0: nearer is never worse");
@@ -135,120 +237,21 @@ fn parse_score(fields: &Fields<'_>, names: &Names<'_>) -> Result<(f64, Vec<Term>
     Ok((similarity, terms.iter().map(|term| Term::parse(term, names)).collect::<Result<_, _>>()?))
 }
 
-fn parse_rules(fields: &Fields<'_>, names: &Names<'_>) -> Result<Vec<Rule>, ProfileError> {
-    let mut taken = BTreeSet::new();
-    let rules = fields.objects("rules", Profile::MAX_RULES)?;
-    rules.iter().map(|rule| parse_rule(rule, names, &mut taken)).collect()
-}
-
-fn parse_rule<'a>(
-    fields: &Fields<'a>,
-    names: &Names<'_>,
-    taken: &mut BTreeSet<&'a str>,
-) -> Result<Rule, ProfileError> {
-    let known = [&["name", "when", "multiply", "add", "drop"], &Gate::FIELDS[..]].concat();
-    fields.allow(&known, &["pin"])?;
-    let name = parse_name(fields, taken)?;
-    fields.need("when")?;
-    let Some(when) = Located::items(fields, "when", names)? else {
-        return Err(fields.fail_here("when is missing"));
+fn parse_fallback(fields: &Fields<'_>) -> Result<(Option<Json>, Option<usize>), ProfileError> {
+    let min_results = fields.whole("min_results", 1, Profile::MAX_POSITION)?;
+    let Some(fallback) = fields.object("fallback")? else {
+        return match min_results {
+            Some(_) => Err(fields.fail("min_results", "min_results says when the fallback serves: give one")),
+            None => Ok((None, None)),
+        };
     };
-    let effect = match (fields.number("multiply")?, fields.number("add")?, fields.flag("drop")?) {
-        (Some(factor), None, None) if factor > 0.0 => Effect::Multiply(factor),
-        (Some(factor), None, None) => {
-            return Err(fields.fail("multiply", format!("multiply is {factor}, it must be above 0")));
-        }
-        (None, Some(addend), None) => Effect::Add(addend),
-        (None, None, Some(true)) => Effect::Drop,
-        (None, None, Some(false)) => {
-            return Err(
-                fields.fail("drop", "drop can only be true; to switch a rule off write \"enabled\": false")
-            );
-        }
-        _ => return Err(fields.fail_here("a rule has exactly one of multiply, add and drop")),
-    };
-    Ok(Rule { name, gate: Gate::parse(fields, names)?, when, effect })
-}
-
-fn parse_name<'a>(fields: &Fields<'a>, taken: &mut BTreeSet<&'a str>) -> Result<String, ProfileError> {
-    let name = fields.need_text("name")?;
-    if name.is_empty() || name.len() > Profile::MAX_NAME {
-        let reason = format!("a name has 1 to {} bytes, this one has {}", Profile::MAX_NAME, name.len());
-        return Err(fields.fail("name", reason));
+    fallback.allow(&["query"])?;
+    let query = fallback.need("query")?;
+    match query.as_object() {
+        Some(query) if !query.is_empty() => {}
+        _ => return Err(fallback.fail("query", format!("expected a search's query, not {}", shown(query)))),
     }
-    match taken.insert(name) {
-        true => Ok(name.to_owned()),
-        false => {
-            Err(fields.fail("name", format!("{name:?} is the name of an earlier one; names are unique")))
-        }
-    }
-}
-
-fn parse_diversity(fields: &Fields<'_>, names: &Names<'_>) -> Result<(f64, Vec<Limit>), ProfileError> {
-    fields.allow(&["mmr", "limits"], &["relax"])?;
-    let mut diversity = 0.0;
-    if let Some(mmr) = fields.object("mmr")? {
-        mmr.allow(&["diversity"], &[])?;
-        mmr.need("diversity")?;
-        diversity = mmr.number("diversity")?.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&diversity) {
-            return Err(mmr.fail("diversity", format!("diversity is {diversity}, allowed is 0 to 1")));
-        }
-    }
-    let mut taken = BTreeSet::new();
-    let limits = fields.objects("limits", Profile::MAX_LIMITS)?;
-    let limits = limits.iter().map(|limit| parse_limit(limit, names, &mut taken));
-    Ok((diversity, limits.collect::<Result<_, _>>()?))
-}
-
-fn parse_limit<'a>(
-    fields: &Fields<'a>,
-    names: &Names<'_>,
-    taken: &mut BTreeSet<&'a str>,
-) -> Result<Limit, ProfileError> {
-    let known = [&["name", "attribute", "value", "max"], &Gate::FIELDS[..]].concat();
-    fields.allow(&known, &["min", "max_share", "window"])?;
-    let name = parse_name(fields, taken)?;
-    let attribute = fields.need_text("attribute")?;
-    let Some((ordinal, spec)) = names.schema.find(attribute) else {
-        return Err(fields.fail("attribute", format!("unknown attribute {attribute:?}")));
-    };
-    let element = match spec.kind {
-        AttributeType::Keyword | AttributeType::Keywords => AttributeType::Keyword,
-        AttributeType::Int | AttributeType::Bool => spec.kind,
-        AttributeType::Float | AttributeType::Time => {
-            let reason =
-                format!("{attribute:?} cannot be counted: allowed are keyword, keywords, int and bool");
-            return Err(fields.fail("attribute", reason));
-        }
-    };
-    let value = match fields.get("value") {
-        Some(value) => {
-            let parsed = AttributeSpec { kind: element, default: None }.parse(value);
-            let parsed = parsed.map_err(|reason| fields.fail("value", reason))?;
-            Some(parsed.ok_or_else(|| fields.fail("value", format!("{} is no value", shown(value))))?)
-        }
-        None => None,
-    };
-    let max = fields.need("max")?;
-    let whole = max.as_u64().and_then(|max| usize::try_from(max).ok()).filter(|max| *max >= 1);
-    let max = whole
-        .ok_or_else(|| fields.fail("max", format!("max is {}, it is a whole number from 1", shown(max))))?;
-    let gate = Gate::parse(fields, names)?;
-    Ok(Limit { name, gate, attribute: attribute.to_owned(), ordinal, value, max })
-}
-
-impl Recipe {
-    /// The limits that are active in a request.
-    pub(super) fn active_limits(&self, context: &FilterContext) -> Result<Vec<&Limit>, FilterError> {
-        let mut active = Vec::new();
-        for limit in &self.limits {
-            if limit.gate.is_open(context)? {
-                active.push(limit);
-            }
-        }
-        Ok(active)
-    }
+    Ok((Some(query.clone()), min_results))
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Reading a profile document: every error has the pointer of its place, the value and the limit.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json};
 
-use super::ProfileError;
+use super::{Profile, ProfileError};
+use crate::attributes::parse_duration;
 
 /// One object of the document and where it stands. A field that is `null` is absent.
 pub(super) struct Fields<'a> {
@@ -18,15 +21,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every field but the `known` ones; those of `later` with a message of their own.
-    pub(super) fn allow(&self, known: &[&str], later: &[&str]) -> Result<(), ProfileError> {
-        let Some(key) = self.map.keys().map(String::as_str).find(|key| !known.contains(key)) else {
-            return Ok(());
-        };
-        Err(match later.contains(&key) {
-            true => self.fail(key, format!("{key} is known but not supported yet by this version")),
-            false => self.fail(key, format!("unknown field {key:?}; allowed are {}", known.join(", "))),
-        })
+    /// Refuses every field but the `known` ones.
+    pub(super) fn allow(&self, known: &[&str]) -> Result<(), ProfileError> {
+        match self.map.keys().map(String::as_str).find(|key| !known.contains(key)) {
+            None => Ok(()),
+            Some(key) => {
+                Err(self.fail(key, format!("unknown field {key:?}; allowed are {}", known.join(", "))))
+            }
+        }
     }
 
     pub(super) fn pointer(&self) -> &str {
@@ -65,8 +67,8 @@ impl<'a> Fields<'a> {
         self.get(key).map(|json| Fields::new(json, self.at(key))).transpose()
     }
 
-    /// A list of at most `most` objects; an absent one is empty.
-    pub(super) fn objects(&self, key: &str, most: usize) -> Result<Vec<Fields<'a>>, ProfileError> {
+    /// A list of at most `most` values, each with its pointer; an absent one is empty.
+    pub(super) fn list(&self, key: &str, most: usize) -> Result<Vec<(String, &'a Json)>, ProfileError> {
         let list = match self.get(key) {
             None => return Ok(Vec::new()),
             Some(Json::Array(list)) => list,
@@ -76,7 +78,26 @@ impl<'a> Fields<'a> {
             return Err(self.fail(key, format!("{} {key} given; the limit is {most}", list.len())));
         }
         let at = self.at(key);
-        list.iter().enumerate().map(|(place, json)| Fields::new(json, format!("{at}/{place}"))).collect()
+        Ok(list.iter().enumerate().map(|(place, json)| (format!("{at}/{place}"), json)).collect())
+    }
+
+    /// A list of at most `most` objects; an absent one is empty.
+    pub(super) fn objects(&self, key: &str, most: usize) -> Result<Vec<Fields<'a>>, ProfileError> {
+        self.list(key, most)?.into_iter().map(|(pointer, json)| Fields::new(json, pointer)).collect()
+    }
+
+    /// A whole number from `least` to `most`.
+    pub(super) fn whole(&self, key: &str, least: usize, most: usize) -> Result<Option<usize>, ProfileError> {
+        let Some(json) = self.get(key) else { return Ok(None) };
+        let whole = json.as_u64().and_then(|number| usize::try_from(number).ok());
+        match whole.filter(|number| (least..=most).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let upto = if most < usize::MAX { format!(" to {most}") } else { String::new() };
+                let reason = format!("{key} is {}, it is a whole number from {least}{upto}", shown(json));
+                Err(self.fail(key, reason))
+            }
+        }
     }
 
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>, ProfileError> {
@@ -97,6 +118,29 @@ impl<'a> Fields<'a> {
             Some(Json::String(text)) => Ok(Some(text)),
             Some(other) => Err(self.fail(key, format!("expected a string, not {}", shown(other)))),
         }
+    }
+
+    /// The object's `name`, which no other in `taken` has.
+    pub(super) fn unique_name(&self, taken: &mut BTreeSet<&'a str>) -> Result<String, ProfileError> {
+        let name = self.need_text("name")?;
+        if name.is_empty() || name.len() > Profile::MAX_NAME {
+            let reason = format!("a name has 1 to {} bytes, this one has {}", Profile::MAX_NAME, name.len());
+            return Err(self.fail("name", reason));
+        }
+        match taken.insert(name) {
+            true => Ok(name.to_owned()),
+            false => {
+                Err(self.fail("name", format!("{name:?} is the name of an earlier one; names are unique")))
+            }
+        }
+    }
+
+    /// A duration such as `7d`, in milliseconds.
+    pub(super) fn duration(&self, key: &str) -> Result<Option<i64>, ProfileError> {
+        let Some(json) = self.get(key) else { return Ok(None) };
+        let expected = || format!("expected a duration such as \"36h\" or \"7d\", not {}", shown(json));
+        let text = json.as_str().ok_or_else(|| self.fail(key, expected()))?;
+        parse_duration(text).map(Some).map_err(|reason| self.fail(key, reason))
     }
 
     pub(super) fn need_text(&self, key: &str) -> Result<&'a str, ProfileError> {

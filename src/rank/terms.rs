@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::ProfileError;
 use super::gate::Names;
 use super::read::{Fields, number, shown};
-use crate::attributes::{AttributeType, parse_duration, parse_time};
+use crate::attributes::{AttributeType, parse_time};
 
 /// One addend of the score: `weight` times its value, `missing` standing in for the value an item lacks.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) enum Place {
     Column(usize),
     InsertedAt,
     Seq,
+    Impressions,
+    Clicks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,25 +86,28 @@ pub(super) enum Weights {
     Context(String),
 }
 
+/// What items have beside their attributes.
+const BUILT_IN: [&str; 4] = ["_clicks", "_impressions", "_inserted_at", "_seq"];
+
 impl Term {
     pub(super) fn parse(fields: &Fields<'_>, names: &Names<'_>) -> Result<Self, ProfileError> {
         let given = ["attribute", "decay", "affinity"].map(|kind| fields.get(kind).is_some());
         let source = match given {
             [true, false, false] => {
-                fields.allow(&["attribute", "transform", "min", "max", "weight", "missing"], &[])?;
+                fields.allow(&["attribute", "transform", "min", "max", "weight", "missing"])?;
                 Source::Attribute {
                     field: Field::numeric(fields, names)?,
                     transform: Transform::parse(fields)?,
                 }
             }
             [false, true, false] => {
-                fields.allow(&["decay", "weight", "missing"], &[])?;
+                fields.allow(&["decay", "weight", "missing"])?;
                 let inner = Fields::new(fields.need("decay")?, fields.at("decay"))?;
                 let field = Field::numeric(&inner, names)?;
                 Source::Decay { decay: Decay::parse(&inner, &field)?, field }
             }
             [false, false, true] => {
-                fields.allow(&["affinity", "weight", "missing"], &[])?;
+                fields.allow(&["affinity", "weight", "missing"])?;
                 affinity(&Fields::new(fields.need("affinity")?, fields.at("affinity"))?, names)?
             }
             _ => return Err(fields.fail_here("a term has exactly one of attribute, decay and affinity")),
@@ -141,13 +146,11 @@ impl Field {
         let (kind, place) = match name {
             "_inserted_at" => (AttributeType::Time, Place::InsertedAt),
             "_seq" => (AttributeType::Int, Place::Seq),
-            "_impressions" | "_clicks" => {
-                let reason = format!("{name} is known but not supported yet by this version");
-                return Err(fields.fail("attribute", reason));
-            }
+            "_impressions" => (AttributeType::Int, Place::Impressions),
+            "_clicks" => (AttributeType::Int, Place::Clicks),
             _ => match names.schema.find(name) {
                 Some((ordinal, spec)) => (spec.kind, Place::Column(ordinal)),
-                None => return Err(fields.fail("attribute", format!("unknown attribute {name:?}"))),
+                None => return Err(fields.fail("attribute", names.schema.unknown(name, &BUILT_IN))),
             },
         };
         Ok(Field { name: name.to_owned(), kind, place })
@@ -215,7 +218,7 @@ pub(super) fn scaled(number: f64, (low, high): (f64, f64)) -> f64 {
 
 impl Decay {
     fn parse(fields: &Fields<'_>, field: &Field) -> Result<Self, ProfileError> {
-        fields.allow(&["attribute", "shape", "origin", "scale", "offset"], &[])?;
+        fields.allow(&["attribute", "shape", "origin", "scale", "offset"])?;
         let shape = match fields.need_text("shape")? {
             "exp" => Shape::Exp,
             "gauss" => Shape::Gauss,
@@ -232,7 +235,8 @@ impl Decay {
                         Origin::At(time.map_err(reason)? as f64)
                     }
                 };
-                (origin, duration(fields, "scale")?, duration(fields, "offset")?)
+                let millis = |key| Ok(fields.duration(key)?.map(|millis| millis as f64));
+                (origin, millis("scale")?, millis("offset")?)
             }
             AttributeType::Int | AttributeType::Float => {
                 fields.need("origin")?;
@@ -263,13 +267,8 @@ impl Decay {
     }
 }
 
-fn duration(fields: &Fields<'_>, key: &str) -> Result<Option<f64>, ProfileError> {
-    let millis = fields.text(key)?.map(parse_duration).transpose();
-    Ok(millis.map_err(|reason| fields.fail(key, reason))?.map(|millis| millis as f64))
-}
-
 fn affinity(fields: &Fields<'_>, names: &Names<'_>) -> Result<Source, ProfileError> {
-    fields.allow(&["attribute", "weights"], &[])?;
+    fields.allow(&["attribute", "weights"])?;
     let field = Field::parse(fields, names)?;
     let (Place::Column(ordinal), AttributeType::Keyword | AttributeType::Keywords) =
         (field.place, field.kind)
@@ -296,16 +295,25 @@ pub(super) const MAX_WEIGHTS: usize = 10_000;
 
 /// Reads an object of keywords and finite numbers.
 pub(super) fn read_weights(json: &Json) -> Result<BTreeMap<String, f64>, String> {
+    let mut weights = BTreeMap::new();
+    each_weight(json, |keyword, weight| {
+        weights.insert(keyword.to_owned(), weight);
+    })?;
+    Ok(weights)
+}
+
+/// Gives `each` the keywords and finite numbers of an object.
+pub(super) fn each_weight(json: &Json, mut each: impl FnMut(&str, f64)) -> Result<(), String> {
     let Json::Object(fields) = json else {
         return Err(format!("expected an object of keywords and numbers, not {}", shown(json)));
     };
     if fields.len() > MAX_WEIGHTS {
         return Err(format!("{} weights given; the limit is {MAX_WEIGHTS}", fields.len()));
     }
-    let weight = |(keyword, weight)| {
-        Ok((String::clone(keyword), number(weight).map_err(|e| format!("{keyword:?}: {e}"))?))
-    };
-    fields.iter().map(weight).collect()
+    for (keyword, weight) in fields {
+        each(keyword, number(weight).map_err(|reason| format!("{keyword:?}: {reason}"))?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -37,6 +37,29 @@ impl World {
         Profile::parse(json, &self.schema).expect("profile")
     }
 
+    /// A request with nothing but candidates.
+    pub(super) fn input<'a>(
+        &'a self,
+        candidates: &'a [Candidate],
+        context: &'a FilterContext,
+        limit: usize,
+    ) -> RankInput<'a> {
+        RankInput {
+            candidates,
+            newcomers: &[],
+            pinned: &[],
+            why: &[],
+            metric: Metric::Cosine,
+            columns: &self.columns,
+            facts: self,
+            vectors: self,
+            context,
+            limit,
+            seed: 1,
+            explain: true,
+        }
+    }
+
     fn rank(
         &self,
         profile: &Profile,
@@ -44,20 +67,11 @@ impl World {
         context: &FilterContext,
         limit: usize,
     ) -> (Vec<Ranked>, Vec<Shortfall>) {
-        let input = RankInput {
-            candidates,
-            metric: Metric::Cosine,
-            columns: &self.columns,
-            facts: self,
-            vectors: self,
-            context,
-            limit,
-            explain: true,
-        };
-        rank(profile, &input).expect("rank")
+        let ranking = rank(profile, &self.input(candidates, context, limit)).expect("rank");
+        (ranking.results, ranking.shortfalls)
     }
 
-    fn ids(&self, results: &[Ranked]) -> Vec<&str> {
+    pub(super) fn ids(&self, results: &[Ranked]) -> Vec<&str> {
         results.iter().map(|result| self.id(result.item)).collect()
     }
 }
@@ -103,7 +117,7 @@ fn shop() -> (World, Vec<Candidate>) {
     (World::new(schema, &items), candidates.collect())
 }
 
-fn context(values: Json) -> FilterContext {
+pub(super) fn context(values: Json) -> FilterContext {
     let values = values.as_object().expect("object").clone().into_iter().collect::<BTreeMap<_, _>>();
     FilterContext { now: 10 * 86_400_000, values }
 }
@@ -114,9 +128,10 @@ fn order(profile: Json, values: Json) -> Vec<String> {
     world.ids(&results).into_iter().map(str::to_owned).collect()
 }
 
-/// The fenced JSON blocks of docs/ranking.md.
-fn page_blocks() -> Vec<Json> {
-    let page = include_str!("../../docs/ranking.md");
+const PAGE: &str = include_str!("../../docs/ranking.md");
+
+/// The fenced JSON blocks of a page.
+fn blocks(page: &str) -> Vec<Json> {
     let blocks = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     blocks.map(|block| serde_json::from_str(block).expect("a JSON block")).collect()
 }
@@ -126,8 +141,20 @@ fn close(a: &Json, b: f64) -> bool {
 }
 
 #[test]
+fn the_page_s_profiles_are_profiles() {
+    let schema = json!({"brand": "keyword", "seller": "keyword", "section": "keyword", "tags": "keywords", "own": "bool",
+        "sales": "int", "stock": "int", "return_rate": "float"});
+    let schema = AttributeSchema::from_json(&schema).expect("schema");
+    let profiles = blocks(PAGE.split_once("## A worked example").expect("the example").0);
+    assert_eq!(profiles.len(), 7);
+    for profile in profiles {
+        Profile::parse(&profile, &schema).unwrap_or_else(|error| panic!("{profile}: {error}"));
+    }
+}
+
+#[test]
 fn the_page_s_worked_example() {
-    let blocks = page_blocks();
+    let blocks = blocks(PAGE.split_once("## A worked example").expect("the example").1);
     let [schema, profile, items, results, shortfall] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
     let vector =
         |item: &Json| -> Vec<f32> { serde_json::from_value(item["vector"].clone()).expect("vector") };
@@ -227,17 +254,10 @@ fn a_wrong_context_is_an_error_with_its_place_in_the_profile() {
         "rules": [{"name": "r", "when": {"brand": {"context": "brand"}}, "add": 1}]}));
     let failure = |values: Json| {
         let context = context(values);
-        let input = RankInput {
-            candidates: &candidates,
-            metric: Metric::Cosine,
-            columns: &world.columns,
-            facts: &world,
-            vectors: &world,
-            context: &context,
-            limit: 3,
-            explain: false,
-        };
-        (rank(&profile, &input).expect_err("refused").pointer, profile.check_context(&context).is_err())
+        (
+            rank(&profile, &world.input(&candidates, &context, 3)).expect_err("refused").pointer,
+            profile.check_context(&context).is_err(),
+        )
     };
     assert!(failure(json!({})).0.starts_with("/rules/0/when/brand"));
     let (pointer, refused) = failure(json!({"brand": "acme", "likes": {"a": "much"}}));

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tower::Service;
 
 use super::{AppState, ServerConfig, router};
-use crate::collection::{Catalogue, Reload};
+use crate::collection::{Catalogue, CatalogueError, Reload};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum ServerError {
     /// The listener's address is not known.
     #[error("the listener has no address: {0}")]
     Address(io::Error),
+    /// A collection did not open.
+    #[error(transparent)]
+    Start(Box<CatalogueError>),
     /// The search threads did not start.
     #[error("cannot start the search threads: {0}")]
     Threads(io::Error),
@@ -69,7 +72,7 @@ fn check_address(config: &ServerConfig, address: SocketAddr) -> Result<(), Serve
     }
 }
 
-/// Serves until `shutdown` comes; then finishes the running requests, at most for `shutdown_timeout`.
+/// Starts the catalogue, if nobody has, while the probes are answered already; serves until `shutdown` comes; then finishes the running requests, at most for `shutdown_timeout`.
 pub async fn serve(
     config: ServerConfig,
     catalogue: Arc<Catalogue>,
@@ -78,14 +81,29 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     check_address(&config, listener.local_addr().map_err(ServerError::Address)?)?;
     let state = AppState::new(config, Arc::clone(&catalogue))?;
+    let mut starting = start(&catalogue, state.config.verify_at_start);
     let reloading = tokio::spawn(reload(Arc::clone(&catalogue), state.config.reload_every));
     let verifying = verify(&state, Arc::clone(&catalogue))?;
     let connections = GracefulShutdown::new();
 
-    accept(&state, &listener, &connections, shutdown).await;
+    let mut failed = None;
+    let end = async {
+        tokio::select! {
+            () = shutdown => {}
+            error = failure(&mut starting) => failed = Some(error),
+        }
+    };
+    accept(&state, &listener, &connections, end).await;
 
     state.stop();
+    catalogue.stop_start();
+    if !starting.is_finished() {
+        // It ends at its next step; what it says of that is no news.
+        let _ = starting.await;
+    }
     reloading.abort();
+    // It is over, or was cut off: either way it holds the directory no more.
+    let _ = reloading.await;
     // It looks at the stop after every block; a thread that panicked has nothing left to do.
     let _ = tokio::task::spawn_blocking(move || verifying.join()).await;
     drop(listener);
@@ -95,7 +113,31 @@ pub async fn serve(
     }
     // A panic there has been told; what was answered is in the log.
     let _ = tokio::task::spawn_blocking(move || catalogue.close()).await;
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+type Starting = tokio::task::JoinHandle<Result<(), CatalogueError>>;
+
+fn start(catalogue: &Arc<Catalogue>, verify: bool) -> Starting {
+    let catalogue = Arc::clone(catalogue);
+    tokio::task::spawn_blocking(move || {
+        if catalogue.starting().is_none() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        catalogue.start(verify)?;
+        tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
+        Ok(())
+    })
+}
+
+/// Comes when a start has failed, and never otherwise.
+async fn failure(starting: &mut Starting) -> ServerError {
+    match starting.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => ServerError::Start(Box::new(error)),
+        Err(panicked) => ServerError::Threads(io::Error::other(panicked)),
+    }
 }
 
 async fn accept(
@@ -215,7 +257,9 @@ fn verify(
     let state = Arc::clone(state);
     let rounds = move || {
         while !state.is_stopping() {
-            for collection in catalogue.all() {
+            // While the server starts, it verifies by itself.
+            let collections = if catalogue.starting().is_some() { Vec::new() } else { catalogue.all() };
+            for collection in collections {
                 let new = !collection.is_verified();
                 collection.verify_slowly(state.config.verify_bytes_per_second, &|| state.is_stopping());
                 match collection.damage() {
@@ -239,6 +283,9 @@ async fn reload(catalogue: Arc<Catalogue>, every: Duration) {
     let mut told = String::new();
     loop {
         tokio::time::sleep(every).await;
+        if catalogue.starting().is_some() {
+            continue;
+        }
         let catalogue = Arc::clone(&catalogue);
         let Ok(report) = tokio::task::spawn_blocking(move || catalogue.reload()).await else { continue };
         tell(&report, &mut told);

@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub threads: usize,
     /// How often to look for newly published indexes.
     pub reload_every: Duration,
+    /// Verify the files before the server is ready; otherwise in the background.
+    pub verify_at_start: bool,
     /// How fast the files that are served are read to verify them in the background.
     pub verify_bytes_per_second: u64,
     /// Which searches are recorded; none unless set.
@@ -38,6 +40,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             reload_every: Duration::from_secs(2),
+            verify_at_start: true,
             verify_bytes_per_second: 32 << 20,
             record: None,
             shutdown_timeout: Duration::from_secs(30),
@@ -56,6 +59,8 @@ pub struct Limits {
     pub batch: usize,
     /// Searches that wait for a thread; more are refused with 503.
     pub queue: usize,
+    /// Exports and backups that are under way at once; more are refused with 503.
+    pub copies: usize,
     /// Open connections; more wait in the kernel's backlog.
     pub connections: usize,
     /// Time for a client to send a request's head, from the connection or the answer before; so idle connections
@@ -65,6 +70,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time for a request in all.
     pub request_timeout: Duration,
+    /// Time that a search waits for its `min_seq`.
+    pub min_seq_wait: Duration,
 }
 
 impl Default for Limits {
@@ -74,10 +81,12 @@ impl Default for Limits {
             body_bytes: 16 << 20,
             batch: 1_000,
             queue: 1_024,
+            copies: 4,
             connections: 1_024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(30),
+            min_seq_wait: Duration::from_secs(1),
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{AppState, Problem, collections, health, kept, profiles, search, write};
+use super::{AppState, Problem, collections, copies, health, kept, profiles, search, write};
 use crate::collection::{QueryDocument, SearchAnswer, SearchRequest, SourceDocument};
 
 #[derive(OpenApi)]
@@ -19,7 +19,7 @@ use crate::collection::{QueryDocument, SearchAnswer, SearchRequest, SourceDocume
         search::one, search::batch, collections::list, collections::describe, collections::stats, collections::item,
         write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, profiles::list,
         profiles::describe, profiles::put, profiles::activate, profiles::remove, kept::describe_set, kept::put_set, kept::patch_set,
-        kept::remove_set, kept::count, health::livez, health::readyz, health::metrics
+        kept::remove_set, kept::count, copies::export, copies::backup, health::livez, health::readyz, health::metrics
     ),
     components(schemas(SearchRequest, QueryDocument, SourceDocument, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
     tags(
@@ -98,7 +98,7 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
         }
         assert!(document.pointer("/components/schemas/SearchRequest/properties/return").is_some());
-        assert!(document.pointer("/components/schemas/SearchRequest/properties/why").is_none());
+        assert!(document.pointer("/components/schemas/SearchRequest/properties/why").is_some());
         let pages = Pages::new();
         let html = std::str::from_utf8(&pages.html).unwrap();
         assert!(html.contains("/v1/collections/{c}/search") && !html.contains("\"OPENAPI\""));

@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::routes::Pattern;
-use super::{AppState, Kind, Problem, Scope};
+use super::{AppState, Kind, Problem, Scope, health};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,8 +27,10 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     let method = request.method().clone();
     let pattern = Pattern::of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
 
-    let mut response = match authorise(&state, pattern, &method, request.headers()) {
-        Ok(()) => run(&state, request, next).await,
+    let admitted =
+        authorise(&state, pattern, &method, request.headers()).and_then(|()| admit(&state, pattern));
+    let mut response = match admitted {
+        Ok(()) => run(&state, pattern, request, next).await,
         Err(problem) => problem.into_response(),
     };
 
@@ -44,7 +46,10 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
     response
 }
 
-async fn run(state: &AppState, request: Request, next: Next) -> Response {
+async fn run(state: &AppState, pattern: Pattern, request: Request, next: Next) -> Response {
+    if pattern.takes_its_time() {
+        return next.run(request).await;
+    }
     let limit = state.config.limits.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
@@ -65,6 +70,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
             let id = uuid::Uuid::new_v4().to_string();
             HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
         }
+    }
+}
+
+/// While the server starts, only what tells about it is answered.
+fn admit(state: &AppState, pattern: Pattern) -> Result<(), Problem> {
+    match state.catalogue.starting() {
+        Some(progress) if pattern.needs_collections() => Err(health::starting(&progress)),
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ mod accept;
 mod body;
 mod collections;
 mod config;
+mod copies;
 mod docs;
 mod edge;
 mod health;

@@ -35,6 +35,7 @@ pub enum Kind {
     Internal,
     NotSupported,
     Conflict,
+    KeyReused,
     Busy,
     NoSpace,
     UnknownOutcome,
@@ -43,12 +44,13 @@ pub enum Kind {
     Timeout,
     Behind,
     Damaged,
+    Starting,
     ShuttingDown,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 31] = [
+    pub const ALL: [Kind; 33] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -71,6 +73,7 @@ impl Kind {
         Kind::Internal,
         Kind::NotSupported,
         Kind::Conflict,
+        Kind::KeyReused,
         Kind::Busy,
         Kind::NoSpace,
         Kind::UnknownOutcome,
@@ -79,6 +82,7 @@ impl Kind {
         Kind::Timeout,
         Kind::Behind,
         Kind::Damaged,
+        Kind::Starting,
         Kind::ShuttingDown,
     ];
 
@@ -134,6 +138,9 @@ impl Kind {
                 ("/problems/not-supported", S::NOT_IMPLEMENTED, "Not supported yet by this version")
             }
             Kind::Conflict => ("/problems/conflict", S::CONFLICT, "It is there already, and another"),
+            Kind::KeyReused => {
+                ("/problems/key-reused", S::UNPROCESSABLE_ENTITY, "The key belongs to another request")
+            }
             Kind::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "Too many writes are waiting"),
             Kind::NoSpace => {
                 ("/problems/no-space", S::INSUFFICIENT_STORAGE, "There is no room for the write")
@@ -152,6 +159,7 @@ impl Kind {
             Kind::Damaged => {
                 ("/problems/damaged", S::SERVICE_UNAVAILABLE, "The collection's index file is damaged")
             }
+            Kind::Starting => ("/problems/starting", S::SERVICE_UNAVAILABLE, "The server is not ready yet"),
             Kind::ShuttingDown => {
                 ("/problems/shutting-down", S::SERVICE_UNAVAILABLE, "The server is stopping")
             }

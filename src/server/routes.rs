@@ -9,10 +9,12 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{AppState, Kind, Problem, Scope, collections, docs, edge, health, kept, profiles, search, write};
+use super::{
+    AppState, Kind, Problem, Scope, collections, copies, docs, edge, health, kept, profiles, search, write,
+};
 
 /// All patterns. A request's pattern is its label in metrics and in the audit line.
-const PATTERNS: [&str; 19] = [
+const PATTERNS: [&str; 21] = [
     "/livez",
     "/readyz",
     "/metrics",
@@ -22,6 +24,8 @@ const PATTERNS: [&str; 19] = [
     "/v1/collections/{c}",
     "/v1/collections/{c}/stats",
     "/v1/collections/{c}/checkpoint",
+    "/v1/collections/{c}/export",
+    "/v1/collections/{c}/backup",
     "/v1/collections/{c}/items",
     "/v1/collections/{c}/items/delete",
     "/v1/collections/{c}/items/{id}",
@@ -50,11 +54,23 @@ impl Pattern {
         self.0
     }
 
+    /// Whether it is about collections, which are there when the server has started.
+    pub fn needs_collections(self) -> bool {
+        self.0.starts_with("/v1/")
+    }
+
+    /// Whether it may take as long as its work: what waits for a checkpoint, which takes longer the larger the collection.
+    pub fn takes_its_time(self) -> bool {
+        matches!(self.0, "/v1/collections/{c}/checkpoint" | "/v1/collections/{c}/backup")
+    }
+
     /// What a key must allow; `None` needs no key. A path that matches nothing needs one too.
     pub fn scope(self, method: &Method) -> Option<Scope> {
         match self.0 {
             "/livez" | "/readyz" => None,
             "/v1/collections/{c}/search" | "/v1/collections/{c}/search/batch" => Some(Scope::Read),
+            // All of it at once is for whoever answers for all of it.
+            "/v1/collections/{c}/export" | "/v1/collections/{c}/backup" => Some(Scope::Admin),
             _ if method == Method::GET || method == Method::HEAD => Some(Scope::Read),
             "/v1/collections/{c}" => Some(Scope::Admin),
             _ => Some(Scope::Write),
@@ -77,6 +93,8 @@ pub fn router(state: Arc<AppState>) -> Router {
         )
         .route("/v1/collections/{c}/stats", get(collections::stats))
         .route("/v1/collections/{c}/checkpoint", post(write::checkpoint))
+        .route("/v1/collections/{c}/export", get(copies::export))
+        .route("/v1/collections/{c}/backup", get(copies::backup))
         .route("/v1/collections/{c}/items", post(write::upsert).patch(write::patch))
         .route("/v1/collections/{c}/items/delete", post(write::delete))
         .route("/v1/collections/{c}/items/{id}", get(collections::item))
@@ -125,6 +143,9 @@ mod tests {
         let search = Pattern::of(Some("/v1/collections/{c}/search"));
         assert_eq!(search.scope(&Method::POST), Some(Scope::Read));
         assert_eq!(Pattern::of(Some("/v1/collections/{c}/items")).scope(&Method::POST), Some(Scope::Write));
+        for whole in ["/v1/collections/{c}/export", "/v1/collections/{c}/backup"] {
+            assert_eq!(Pattern::of(Some(whole)).scope(&Method::GET), Some(Scope::Admin));
+        }
         assert_eq!(Pattern::of(Some("/v1/collections/{c}")).scope(&Method::DELETE), Some(Scope::Admin));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
@@ -60,23 +61,7 @@ pub(super) async fn one(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let collection = state.collection(&path(name)?)?;
-    let (parts, content) = request.into_parts();
-    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
-    let limits = state.config.limits.search;
-    let keeper = Arc::clone(&state);
-    let written = state
-        .run(move |_| {
-            let request = body::parse::<SearchRequest>(&bytes)?;
-            let mut json = Vec::with_capacity(8 << 10);
-            let visited = write_answer(&collection, request, &limits, &mut json)?;
-            if let Some(recorder) = keeper.recorder.as_ref().filter(|recorder| recorder.wants()) {
-                recorder.record(collection.name().as_str(), &body::parse(&bytes)?);
-            }
-            Ok(Written { json, visited })
-        })
-        .await?;
-    respond(&state, written)
+    answer(&state, &path(name)?, request, write_one).await
 }
 
 /// Searches a collection several times; each search has its own status.
@@ -90,22 +75,90 @@ pub(super) async fn batch(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let collection = state.collection(&path(name)?)?;
-    let (parts, content) = request.into_parts();
-    let limits = state.config.limits.clone();
-    let bytes = body::read(&parts.headers, content, &limits).await?;
-    let keeper = Arc::clone(&state);
-    let written = state
-        .run(move |reply| write_batch(&collection, &bytes, &limits, keeper.recorder.as_ref(), reply))
-        .await?;
-    respond(&state, written)
+    answer(&state, &path(name)?, request, write_batch).await
 }
 
-fn respond(state: &AppState, written: Result<Written, Problem>) -> Result<Response, Problem> {
-    let written = written?;
+/// What a job on the pool gives back.
+type Answered = Result<Written, Refused>;
+
+/// Why a job on the pool gave no answer.
+enum Refused {
+    /// A search names a `min_seq` that the index has not reached.
+    Behind(u64),
+    For(Box<Problem>),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Refused::For(Box::new(problem))
+    }
+}
+
+/// A request on the pool.
+struct Job<'a> {
+    collection: &'a Collection,
+    bytes: &'a [u8],
+    limits: &'a Limits,
+    /// Whether to come back before the index has reached `min_seq`, or to answer that it has not.
+    waits: bool,
+    recorder: Option<&'a Recorder>,
+    reply: &'a Reply<Answered>,
+}
+
+impl Job<'_> {
+    fn check_seq(&self, min_seq: Option<u64>) -> Result<(), Refused> {
+        match min_seq {
+            Some(min_seq) if self.waits && min_seq > self.collection.index().seq() => {
+                Err(Refused::Behind(min_seq))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the body and runs `job` on the pool. A search that is ahead of the index waits for it in between, without a
+/// thread, at most `limits.min_seq_wait`.
+async fn answer(
+    state: &Arc<AppState>,
+    name: &str,
+    request: Request,
+    job: fn(&Job<'_>) -> Answered,
+) -> Result<Response, Problem> {
+    state.collection(name)?;
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let run = async |waits: bool, bytes: Bytes| {
+        let (collection, limits) = (state.collection(name)?, state.config.limits.clone());
+        let keeper = Arc::clone(state);
+        let run = move |reply: &Reply<Answered>| {
+            let recorder = keeper.recorder.as_ref();
+            job(&Job { collection: &collection, bytes: &bytes, limits: &limits, waits, recorder, reply })
+        };
+        state.run(run).await
+    };
+    let mut answered = run(true, bytes.clone()).await?;
+    if let Err(Refused::Behind(min_seq)) = answered {
+        state.wait_for(name, min_seq).await?;
+        answered = run(false, bytes).await?;
+    }
+    let written = answered.map_err(|refused| match refused {
+        Refused::For(problem) => *problem,
+        Refused::Behind(min_seq) => Problem::new(Kind::Behind, format!("min_seq is {min_seq}")),
+    })?;
     state.metrics.searched(written.visited);
     let content_type = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, content_type)], written.json).into_response())
+}
+
+fn write_one(job: &Job<'_>) -> Answered {
+    let request = body::parse::<SearchRequest>(job.bytes)?;
+    job.check_seq(request.min_seq)?;
+    let mut json = Vec::with_capacity(8 << 10);
+    let visited = write_answer(job.collection, request, &job.limits.search, &mut json)?;
+    if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
+        recorder.record(job.collection.name().as_str(), &body::parse(job.bytes)?);
+    }
+    Ok(Written { json, visited })
 }
 
 /// Searches, and appends the answer to `json`; tells how many nodes it took.
@@ -126,13 +179,8 @@ fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
         .map_err(|error| Problem::new(Kind::Internal, format!("the answer could not be written: {error}")))
 }
 
-fn write_batch(
-    collection: &Collection,
-    bytes: &[u8],
-    limits: &Limits,
-    recorder: Option<&Recorder>,
-    reply: &Reply<Result<Written, Problem>>,
-) -> Result<Written, Problem> {
+fn write_batch(job: &Job<'_>) -> Answered {
+    let &Job { collection, bytes, limits, recorder, reply, .. } = job;
     let batch = body::parse::<BatchRequest>(bytes)?;
     let searches = batch.searches.len();
     if searches > limits.batch {
@@ -140,17 +188,17 @@ fn write_batch(
             "the batch has {searches} searches, allowed are {} (setting `limits.batch`)",
             limits.batch
         );
-        return Err(Problem::new(Kind::LimitExceeded, detail)
-            .at("/searches")
-            .value(searches)
-            .limit(limits.batch));
+        let problem = Problem::new(Kind::LimitExceeded, detail).at("/searches").value(searches);
+        return Err(problem.limit(limits.batch).into());
     }
+    let documents = batch.searches.iter().chain(&batch.defaults);
+    job.check_seq(documents.filter_map(|search| search.get("min_seq")?.as_u64()).max())?;
     let mut json = Vec::with_capacity(8 << 10);
     let mut visited = 0;
     json.extend_from_slice(br#"{"answers":["#);
     for (at, patch) in batch.searches.into_iter().enumerate() {
         if reply.is_abandoned() {
-            return Err(Problem::new(Kind::Timeout, "the client has gone"));
+            return Err(Problem::new(Kind::Timeout, "the client has gone").into());
         }
         if at > 0 {
             json.push(b',');

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::docs::Pages;
 use super::metrics::Metrics;
@@ -9,6 +12,10 @@ use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{Kind, Problem, ServerConfig, ServerError};
 use crate::collection::{Catalogue, Collection, CollectionName};
+
+/// Between two looks at how far an index is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -19,6 +26,7 @@ pub struct AppState {
     pub(super) pages: Pages,
     pub(super) recorder: Option<Recorder>,
     pool: Pool,
+    copies: Arc<Semaphore>,
     stopping: AtomicBool,
 }
 
@@ -29,7 +37,17 @@ impl AppState {
         let pages = Pages::new();
         let recorder = config.record.clone().map(Recorder::new).transpose().map_err(ServerError::Record)?;
         let stopping = AtomicBool::new(false);
-        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, recorder, pool, stopping }))
+        let copies = Arc::new(Semaphore::new(config.limits.copies.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Arc::new(AppState {
+            config,
+            catalogue,
+            metrics: Metrics::new(),
+            pages,
+            recorder,
+            pool,
+            copies,
+            stopping,
+        }))
     }
 
     pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Problem> {
@@ -46,11 +64,36 @@ impl AppState {
         }
     }
 
+    /// A place for one more export or backup.
+    pub(super) fn copy_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let limit = self.config.limits.copies;
+        Arc::clone(&self.copies).try_acquire_owned().map_err(|_| {
+            let detail = format!("{limit} exports and backups are under way (setting `limits.copies`)");
+            Problem::new(Kind::Overloaded, detail).limit(limit)
+        })
+    }
+
     pub(super) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Reply<T>) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         self.pool.run(job).await
+    }
+
+    /// Waits until a collection's index has reached a sequence number, at most `limits.min_seq_wait`: whoever comes back
+    /// looks whether it has. Holds no thread.
+    pub(super) async fn wait_for(&self, name: &str, seq: u64) -> Result<(), Problem> {
+        let until = Instant::now() + self.config.limits.min_seq_wait;
+        let mut pause = SHORTEST_PAUSE;
+        while self.collection(name)?.index().seq() < seq {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_stopping() {
+                break;
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        Ok(())
     }
 
     pub(super) fn waiting(&self) -> usize {

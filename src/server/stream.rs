@@ -42,7 +42,15 @@ pub(super) fn upsert(state: Arc<AppState>, collection: Arc<Collection>, content:
 /// A line, and what is wrong about it.
 type Refused = Box<(u64, Problem)>;
 
-struct Lines(mpsc::Receiver<Bytes>);
+/// A body that comes through a channel.
+pub(super) struct Lines(mpsc::Receiver<Bytes>);
+
+impl Lines {
+    /// What the receiver gives, until there is no sender.
+    pub fn new(receiver: mpsc::Receiver<Bytes>) -> Lines {
+        Lines(receiver)
+    }
+}
 
 impl http_body::Body for Lines {
     type Data = Bytes;
@@ -126,13 +134,15 @@ fn prepare(collection: &Collection, chunk: &[u8], before: u64) -> Result<(WriteB
             lines_of_items.push(lines);
         }
     }
-    let batch = WriteBatch::upsert(&collection.index(), UpsertRequest { items }).map_err(|error| {
-        let mut problem = Problem::from(error);
-        // `/items/3/vector` of the chunk is `/vector` of its line.
-        let (at, rest) = item_pointer(problem.pointer.as_deref().unwrap_or(""));
-        problem.pointer = Some(rest);
-        Box::new((lines_of_items.get(at).copied().unwrap_or(before + 1), problem))
-    })?;
+    let batch = WriteBatch::upsert(&collection.index(), UpsertRequest { embedding: None, items }).map_err(
+        |error| {
+            let mut problem = Problem::from(error);
+            // `/items/3/vector` of the chunk is `/vector` of its line.
+            let (at, rest) = item_pointer(problem.pointer.as_deref().unwrap_or(""));
+            problem.pointer = Some(rest);
+            Box::new((lines_of_items.get(at).copied().unwrap_or(before + 1), problem))
+        },
+    )?;
     Ok((batch, lines - before))
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -17,10 +17,24 @@ use super::collections::{CollectionDocument, document};
 use super::search::path;
 use super::{AppState, Kind, Problem, body, stream};
 use crate::collection::{
-    CatalogueError, CollectionName, DeleteRequest, PatchRequest, UpsertRequest, WriteBatch, WriteError,
-    Written,
+    CatalogueError, CollectionName, DeleteRequest, OnceKey, PatchRequest, UpsertRequest, WriteBatch,
+    WriteError, Written, check_embedding,
 };
 use crate::index::{Index, Schema};
+
+/// A write's key: sent again under it, the write is not made again.
+const ONCE: HeaderName = HeaderName::from_static("idempotency-key");
+/// In an answer that was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What a stream of items says about all of them.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PutQuery {
+    /// Of NDJSON: the tower that made the vectors, as `embedding` in a JSON body.
+    embedding: Option<String>,
+}
 
 /// Makes a collection: the body is its schema. The same schema again is fine, another is a conflict.
 #[utoipa::path(put, path = "/v1/collections/{c}", tag = "writes", params(("c" = String, Path, description = "The collection")),
@@ -90,7 +104,7 @@ pub(super) async fn checkpoint(
 
 /// Puts items: each replaces whole what had its id. A JSON batch is applied whole or not at all; of `application/x-ndjson`,
 /// an item a line, chunks are committed as they come, each answered by a line `{"through_line", "seq"}`.
-#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection")),
+#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection"), ("idempotency-key" = Option<String>, Header, description = "Sent again under it, the write is not made again"), PutQuery),
     request_body = UpsertRequest, responses(
     (status = 200, description = "On disk, and found by searches", body = Written),
     (status = "4XX", description = "The batch is wrong, or too many wait", body = Problem, content_type = "application/problem+json"),
@@ -102,13 +116,22 @@ pub(super) async fn upsert(
 ) -> Result<Response, Problem> {
     if stream::is_ndjson(request.headers()) {
         let collection = state.collection(&path(name)?)?;
+        if request.headers().contains_key(ONCE) {
+            let detail = "a stream takes no idempotency-key: each chunk is a write of its own; its lines can be sent again";
+            return Err(Problem::new(Kind::InvalidValue, detail));
+        }
+        let query = Query::<PutQuery>::try_from_uri(request.uri());
+        let Query(query) = query.map_err(|error| Problem::new(Kind::InvalidValue, error.body_text()))?;
+        if let Some(embedding) = &query.embedding {
+            check_embedding(&collection.index(), embedding)?;
+        }
         return Ok(stream::upsert(state, collection, request.into_body()));
     }
-    write(&state, name, request, WriteBatch::upsert).await.map(IntoResponse::into_response)
+    write(&state, name, request, WriteBatch::upsert).await
 }
 
 /// Merges attributes into items; null removes one.
-#[utoipa::path(patch, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection")),
+#[utoipa::path(patch, path = "/v1/collections/{c}/items", tag = "writes", params(("c" = String, Path, description = "The collection"), ("idempotency-key" = Option<String>, Header, description = "Sent again under it, the write is not made again")),
     request_body = PatchRequest, responses(
     (status = 200, description = "On disk, and seen by searches", body = Written),
     (status = "4XX", description = "The batch is wrong, or an id is not there", body = Problem, content_type = "application/problem+json"),
@@ -117,12 +140,12 @@ pub(super) async fn patch(
     State(state): State<Arc<AppState>>,
     name: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<Written>, Problem> {
+) -> Result<Response, Problem> {
     write(&state, name, request, WriteBatch::patch).await
 }
 
 /// Deletes items by ids or by a filter; an id that is not there is no error.
-#[utoipa::path(post, path = "/v1/collections/{c}/items/delete", tag = "writes", params(("c" = String, Path, description = "The collection")),
+#[utoipa::path(post, path = "/v1/collections/{c}/items/delete", tag = "writes", params(("c" = String, Path, description = "The collection"), ("idempotency-key" = Option<String>, Header, description = "Sent again under it, the write is not made again")),
     request_body = DeleteRequest, responses(
     (status = 200, description = "On disk, and no longer found", body = Written),
     (status = "4XX", description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
@@ -131,7 +154,7 @@ pub(super) async fn delete(
     State(state): State<Arc<AppState>>,
     name: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<Written>, Problem> {
+) -> Result<Response, Problem> {
     write(&state, name, request, WriteBatch::delete).await
 }
 
@@ -141,14 +164,18 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
     name: Result<Path<String>, PathRejection>,
     request: Request,
     prepare: fn(&Index, T) -> Result<WriteBatch, WriteError>,
-) -> Result<Json<Written>, Problem> {
+) -> Result<Response, Problem> {
     let collection = state.collection(&path(name)?)?;
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
     let (sender, receiver) = oneshot::channel();
     state
         .run(move |_| {
-            let batch = prepare(&collection.index(), body::parse(&bytes)?)?;
+            let mut batch = prepare(&collection.index(), body::parse(&bytes)?)?;
+            if let Some(key) = parts.headers.get(ONCE) {
+                let call = format!("{} {}", parts.method, parts.uri.path());
+                batch = batch.once(OnceKey::new(key.as_bytes(), &call, &bytes)?);
+            }
             collection.write(
                 batch,
                 Box::new(move |answer| {
@@ -160,7 +187,13 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
         })
         .await??;
     let gone = || Problem::new(Kind::WritesClosed, "the collection was closed meanwhile");
-    Ok(Json(receiver.await.map_err(|_| gone())??))
+    let written = receiver.await.map_err(|_| gone())??;
+    let replayed = written.replayed;
+    let mut response = Json(written).into_response();
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 fn collection_name(name: &str) -> Result<CollectionName, Problem> {
@@ -168,7 +201,7 @@ fn collection_name(name: &str) -> Result<CollectionName, Problem> {
         .map_err(|error: CatalogueError| Problem::new(Kind::InvalidValue, error.to_string()).value(name))
 }
 
-fn refused(error: CatalogueError) -> Problem {
+pub(super) fn refused(error: CatalogueError) -> Problem {
     let kind = match &error {
         CatalogueError::OtherSchema { .. } => Kind::Conflict,
         CatalogueError::Build(_) => Kind::InvalidValue,
@@ -185,6 +218,8 @@ impl From<WriteError> for Problem {
             WriteError::Profile { .. } => Kind::InvalidProfile,
             WriteError::UnknownProfile { .. } => Kind::UnknownProfile,
             WriteError::UnknownSet { .. } => Kind::UnknownSet,
+            WriteError::Embedding { .. } => Kind::EmbeddingMismatch,
+            WriteError::KeyReused => Kind::KeyReused,
             WriteError::Busy { .. } => Kind::Busy,
             WriteError::NoSpace { .. } => Kind::NoSpace,
             WriteError::Unknown { .. } => Kind::UnknownOutcome,
@@ -194,6 +229,9 @@ impl From<WriteError> for Problem {
         match error {
             WriteError::UnknownItem { id, .. } => problem.value(id),
             WriteError::UnknownProfile { name } | WriteError::UnknownSet { name } => problem.value(name),
+            WriteError::Embedding { given, expected } => {
+                problem.value(given).limit(serde_json::json!(expected))
+            }
             WriteError::Busy { waiting, limit } => problem.value(waiting).limit(limit),
             _ => problem,
         }

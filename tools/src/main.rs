@@ -1,6 +1,7 @@
-//! The `shortlist` program: build, serve, query, bench, inspect, import, log and demo, one file a command.
+//! The `shortlist` program: one file a command.
 
 mod commands;
+mod forest;
 mod input;
 mod output;
 mod plot;
@@ -19,7 +20,8 @@ use clap::{Parser, Subcommand};
     max_term_width = 110,
     long_about = "Candidates for recommenders: from a file of embeddings to ranked candidates over HTTP.\n\n\
         `build` makes an index file from vectors and items, `serve` answers searches over a directory of them, \
-        `query` asks one, `bench` measures recall and latency, `inspect` shows what a file holds, and `demo` does \
+        `query` asks one, `bench` measures recall and latency, `eval` judges the answers, \
+        `batch` answers many queries into a file, `profile` tries a ranking on recorded requests, `inspect` shows what a file holds, and `demo` does \
         all of it once, on real data.",
     after_help = EXAMPLES
 )]
@@ -43,8 +45,14 @@ enum Command {
     Serve(commands::serve::Args),
     Query(commands::query::Args),
     Bench(commands::bench::Args),
+    Eval(commands::eval::Args),
+    Batch(commands::batch::Args),
+    Profile(commands::profile::Args),
     Inspect(commands::inspect::Args),
     Import(commands::import::Args),
+    Export(commands::export::Args),
+    Backup(commands::backup::Args),
+    Restore(commands::restore::Args),
     Log(commands::log::Args),
     Demo(commands::demo::Args),
 }
@@ -55,8 +63,14 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Query(args) => commands::query::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Batch(args) => commands::batch::run(&args),
+        Command::Profile(args) => commands::profile::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
+        Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => commands::log::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     };

@@ -2,10 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
-
-use common::{Shop, bin, jsonl, program, shortlist, vectors};
+use common::{Server, Shop, bin, jsonl, program, shortlist, vectors};
 use serde_json::{Value, json};
 
 const ROWS: usize = 300;
@@ -208,36 +205,6 @@ fn bench_measures_saves_truth_and_draws() {
     keys.sort();
     assert_eq!(keys, ["ef", "k", "p50_us", "p95_us", "p99_us", "qps", "recall", "threads", "visited"]);
     assert_eq!((&points[0]["recall"], &points[0]["threads"]), (&json!(1.0), &json!(2)));
-}
-
-/// A server that is stopped when the test ends.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(data: &str) -> Server {
-        let mut command = program();
-        command.args(["serve", "--data", data, "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error"));
-        let mut line = String::new();
-        while !line.contains("listening on http://") {
-            line.clear();
-            assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "the server ended");
-        }
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("address");
-        Server { child, address: address.to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -34,6 +34,15 @@ impl ColumnsBuilder {
     /// Appends one item's values, by ordinal; the schema's defaults are applied here. After an error the builder is
     /// of no more use.
     pub fn push(&mut self, row: &[Option<Value>]) -> Result<(), ColumnsError> {
+        self.append(row, true)
+    }
+
+    /// As `push`, of an item whose missing values are meant to be missing.
+    pub fn push_as_is(&mut self, row: &[Option<Value>]) -> Result<(), ColumnsError> {
+        self.append(row, false)
+    }
+
+    fn append(&mut self, row: &[Option<Value>], defaults: bool) -> Result<(), ColumnsError> {
         if row.len() != self.columns.len() {
             let reason =
                 format!("row {} has {} values for {} attributes", self.rows, row.len(), self.columns.len());
@@ -45,7 +54,7 @@ impl ColumnsBuilder {
         let schema = Arc::clone(&self.schema);
         let columns = self.columns.iter().zip(&mut self.shared);
         for (((name, spec), value), (column, shared)) in schema.iter().zip(row).zip(columns) {
-            let value = value.as_ref().or(spec.default.as_ref());
+            let value = value.as_ref().or(spec.default.as_ref().filter(|_| defaults));
             column
                 .push(value, shared)
                 .map_err(|reason| ColumnsError::new(name, format!("item {}: {reason}", self.rows)))?;

@@ -127,6 +127,27 @@ impl Column {
         }
     }
 
+    /// Adds [`Column::number`] of each item, NaN for a missing one.
+    pub(super) fn numbers(&self, items: &[u32], out: &mut Vec<f64>) {
+        match self {
+            Column::Int(values) | Column::Time(values) => {
+                let values = values.as_slice();
+                out.extend(items.iter().map(|item| match values.get(*item as usize) {
+                    Some(&value) if value != Self::NO_INT => value as f64,
+                    _ => f64::NAN,
+                }));
+            }
+            Column::Float(values) => {
+                let values = values.as_slice();
+                out.extend(items.iter().map(|item| match values.get(*item as usize) {
+                    Some(&value) if value.is_finite() => value,
+                    _ => f64::NAN,
+                }));
+            }
+            other => out.extend(items.iter().map(|item| other.number(*item).unwrap_or(f64::NAN))),
+        }
+    }
+
     /// An int's or a time's value.
     pub(in crate::attributes) fn int(&self, item: u32) -> Option<i64> {
         let (Column::Int(values) | Column::Time(values)) = self else { return None };
@@ -357,6 +378,11 @@ impl Column {
             Column::Bool(values) => values.room(),
         };
         data >= rows && self.dictionary().is_none_or(|dictionary| dictionary.has_room(rows, bytes))
+    }
+
+    /// Makes sure that the dictionary can be given so many keywords more.
+    pub(super) fn secure(&self, keywords: usize) -> Result<(), ArenaError> {
+        self.dictionary().map_or(Ok(()), |dictionary| dictionary.secure(keywords))
     }
 
     /// The code of a keyword, new or not.

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{AttributeSchema, Value};
-use crate::arena::Region;
+use crate::arena::{ArenaError, Region};
 
 /// Which array of a column a file section holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,6 +157,11 @@ impl Columns {
         self.columns.iter().all(|column| column.has_room(rows, bytes))
     }
 
+    /// Makes sure that so many keywords more can be told apart, in each column that has a dictionary.
+    pub fn secure(&self, keywords: usize) -> Result<(), ArenaError> {
+        self.columns.iter().try_for_each(|column| column.secure(keywords))
+    }
+
     /// An item's value of the attribute with this ordinal; None when missing.
     pub fn get(&self, ordinal: usize, item: u32) -> Option<Value> {
         self.columns.get(ordinal)?.get(item)
@@ -165,6 +170,15 @@ impl Columns {
     /// An item's value as a number: int, float, bool (0, 1), time (ms); None when missing or not numeric. No allocation.
     pub fn number(&self, ordinal: usize, item: u32) -> Option<f64> {
         self.columns.get(ordinal)?.number(item)
+    }
+
+    /// Adds the numbers of these items, as [`Columns::number`] gives them, NaN for a missing one. One look at the column's
+    /// type for all of them.
+    pub fn numbers(&self, ordinal: usize, items: &[u32], out: &mut Vec<f64>) {
+        match self.columns.get(ordinal) {
+            Some(column) => column.numbers(items, out),
+            None => out.extend(items.iter().map(|_| f64::NAN)),
+        }
     }
 
     /// Dictionary codes of a keyword or keywords value (empty when missing or another type). No allocation.

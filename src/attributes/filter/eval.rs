@@ -1,9 +1,11 @@
-//! Asking items: all of them by scans of whole columns, or one.
+//! Asking items: all of them by scans of whole columns, those that came last, or one.
+
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::predicate::{Check, Floats, Ints, Texts};
-use super::{Field, FilterContext, FilterError, ItemFacts, Leaf, Node};
+use super::{Field, FilterContext, FilterError, ItemFacts, Leaf, Node, TestSets};
 use crate::attributes::columns::{Column, list_at};
 use crate::attributes::{AttributeSpec, Bitset, Columns};
 
@@ -13,6 +15,9 @@ pub(super) struct Scope<'a> {
     facts: &'a dyn ItemFacts,
     context: &'a FilterContext,
     items: usize,
+    /// The first item that sets are made of, a multiple of 64; their members count from there.
+    start: usize,
+    kept: Option<&'a TestSets>,
 }
 
 /// The codes of a dictionary that pass a test.
@@ -25,36 +30,65 @@ enum Codes {
 
 impl<'a> Scope<'a> {
     pub(super) fn new(columns: &'a Columns, facts: &'a dyn ItemFacts, context: &'a FilterContext) -> Self {
-        Scope { columns, facts, context, items: facts.items() as usize }
+        Scope { columns, facts, context, items: facts.items() as usize, start: 0, kept: None }
+    }
+
+    /// A scope of the items from `start` on; when that is the first, with the sets that are kept of single tests.
+    pub(super) fn since(
+        start: usize,
+        columns: &'a Columns,
+        facts: &'a dyn ItemFacts,
+        context: &'a FilterContext,
+        kept: &'a TestSets,
+    ) -> Self {
+        let kept = (start == 0).then_some(kept);
+        Scope { columns, facts, context, items: facts.items() as usize, start, kept }
+    }
+
+    /// How many items sets are made of.
+    fn len(&self) -> usize {
+        self.items.saturating_sub(self.start)
     }
 
     /// All items that pass.
-    pub(super) fn set(&self, node: &Node) -> Result<Bitset, FilterError> {
+    pub(super) fn set(&self, node: &Node) -> Result<Arc<Bitset>, FilterError> {
         match node {
             Node::All(parts) => {
-                let Some((first, rest)) = parts.split_first() else { return Ok(Bitset::full(self.items)) };
+                let Some((first, rest)) = parts.split_first() else {
+                    return Ok(Arc::new(Bitset::full(self.len())));
+                };
                 let mut set = self.set(first)?;
                 for part in rest {
                     if set.is_empty() {
                         break;
                     }
-                    set.intersect(&self.set(part)?);
+                    let part = self.set(part)?;
+                    Arc::make_mut(&mut set).intersect(&part);
                 }
                 Ok(set)
             }
             Node::Any(parts) => {
-                let mut set = Bitset::empty(self.items);
+                let mut set = Bitset::empty(self.len());
                 for part in parts {
-                    set.unite(&self.set(part)?);
+                    set.unite(&*self.set(part)?);
                 }
-                Ok(set)
+                Ok(Arc::new(set))
             }
             Node::Not(part) => {
                 let mut set = self.set(part)?;
-                set.complement();
+                Arc::make_mut(&mut set).complement();
                 Ok(set)
             }
-            Node::Leaf(leaf) => Ok(self.leaf_set(leaf, &*leaf.check(self.context)?)),
+            Node::Leaf(leaf) => {
+                let check = leaf.check(self.context)?;
+                Ok(match self.kept {
+                    None => Arc::new(self.leaf_set(leaf, &check)),
+                    Some(kept) => {
+                        let from = |start| Scope { start, kept: None, ..*self }.leaf_set(leaf, &check);
+                        kept.set(leaf, &check, self.items, from)
+                    }
+                })
+            }
         }
     }
 
@@ -86,53 +120,64 @@ impl<'a> Scope<'a> {
         match (&leaf.field, check) {
             (Field::Attribute { ordinal, .. }, check) => match self.columns.column(*ordinal) {
                 Some(column) => self.column_set(column, check),
-                None => Bitset::empty(self.items),
+                None => Bitset::empty(self.len()),
             },
             (Field::Id, Check::Text(texts)) => self.id_set(texts),
             (Field::InsertedAt, Check::Ints(ints)) => {
-                Bitset::from_fn(self.items, |item| ints.holds(self.facts.inserted_at(item)))
+                self.each(|item| ints.holds(self.facts.inserted_at(item)))
             }
-            (Field::Seq, Check::Ints(ints)) => Bitset::from_fn(self.items, |item| ints.holds(self.seq(item))),
+            (Field::Seq, Check::Ints(ints)) => self.each(|item| ints.holds(self.seq(item))),
             (Field::Impressions | Field::Clicks, Check::Ints(ints)) => {
-                Bitset::from_fn(self.items, |item| ints.holds(self.counter(&leaf.field, item)))
+                self.each(|item| ints.holds(self.counter(&leaf.field, item)))
             }
             (Field::Context(name), check) if context_holds(check, self.context.values.get(name)) => {
-                Bitset::full(self.items)
+                Bitset::full(self.len())
             }
-            _ => Bitset::empty(self.items),
+            _ => Bitset::empty(self.len()),
         }
+    }
+
+    fn each(&self, passes: impl Fn(u32) -> bool) -> Bitset {
+        Bitset::from_fn(self.len(), |at| passes(at + self.start as u32))
+    }
+
+    /// The values of a column from the start on.
+    fn rest<'v, T>(&self, values: &'v [T]) -> &'v [T] {
+        values.get(self.start..).unwrap_or(&[])
     }
 
     /// A column of another type than the filter was made for has no value that passes.
     fn column_set(&self, column: &Column, check: &Check) -> Bitset {
-        let items = self.items;
+        let items = self.len();
         match (column, check) {
             (Column::Int(values) | Column::Time(values), Check::Ints(ints)) => match ints {
                 Ints::Range(low, high) => {
                     let (low, high) = (*low, *high);
-                    Bitset::scan(items, values, |value| low <= value && value <= high)
+                    Bitset::scan(items, self.rest(values), |value| low <= value && value <= high)
                 }
-                Ints::Set(_) => Bitset::scan(items, values, |value| ints.holds(value)),
+                Ints::Set(_) => Bitset::scan(items, self.rest(values), |value| ints.holds(value)),
             },
             (Column::Float(values), Check::Floats(floats)) => match floats {
                 Floats::Range(low, high) => {
                     let (low, high) = (*low, *high);
-                    Bitset::scan(items, values, |value| low <= value && value <= high)
+                    Bitset::scan(items, self.rest(values), |value| low <= value && value <= high)
                 }
-                Floats::Set(_) => Bitset::scan(items, values, |value| floats.holds(value)),
+                Floats::Set(_) => Bitset::scan(items, self.rest(values), |value| floats.holds(value)),
             },
             (Column::Bool(values), Check::Bools([no, yes])) => {
-                Bitset::scan(items, values, |value| (value == 1 && *no) || (value == 2 && *yes))
+                Bitset::scan(items, self.rest(values), |value| (value == 1 && *no) || (value == 2 && *yes))
             }
             (Column::Keyword { codes, .. }, Check::Text(texts)) => match Codes::new(column, texts) {
-                Codes::One(wanted) => Bitset::scan(items, codes, |code| code == wanted),
-                Codes::Many(wanted) => Bitset::scan(items, codes, |code| wanted.contains(code)),
-                Codes::Below(bound) => Bitset::scan(items, codes, |code| code != 0 && code < bound),
+                Codes::One(wanted) => Bitset::scan(items, self.rest(codes), |code| code == wanted),
+                Codes::Many(wanted) => Bitset::scan(items, self.rest(codes), |code| wanted.contains(code)),
+                Codes::Below(bound) => {
+                    Bitset::scan(items, self.rest(codes), |code| code != 0 && code < bound)
+                }
             },
             (Column::Keywords { places, lists, .. }, Check::Text(texts)) => {
                 let (lists, wanted) = (lists.as_slice(), Codes::new(column, texts));
                 let passes = |codes: &[u32]| codes.iter().any(|code| wanted.contains(*code));
-                Bitset::scan(items, places, |place| list_at(lists, place).is_some_and(passes))
+                Bitset::scan(items, self.rest(places), |place| list_at(lists, place).is_some_and(passes))
             }
             _ => Bitset::empty(items),
         }
@@ -140,16 +185,16 @@ impl<'a> Scope<'a> {
 
     fn id_set(&self, texts: &Texts) -> Bitset {
         let Texts::Set(ids) = texts else {
-            return Bitset::from_fn(self.items, |item| texts.holds(self.facts.id(item)));
+            return self.each(|item| texts.holds(self.facts.id(item)));
         };
-        let mut set = Bitset::empty(self.items);
+        let mut set = Bitset::empty(self.len());
         for item in ids.iter().filter_map(|id| self.facts.find(id)) {
-            set.insert(item);
+            item.checked_sub(self.start as u32).into_iter().for_each(|item| set.insert(item));
         }
         set
     }
 
-    fn leaf_holds(&self, leaf: &Leaf, check: &Check, item: u32) -> bool {
+    pub(super) fn leaf_holds(&self, leaf: &Leaf, check: &Check, item: u32) -> bool {
         match (&leaf.field, check) {
             (Field::Attribute { ordinal, .. }, check) => {
                 self.columns.column(*ordinal).is_some_and(|column| column_holds(column, check, item))

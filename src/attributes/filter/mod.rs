@@ -10,9 +10,12 @@
 //! - `{"context": "name"}` stands for a value of the request's context, or in place of the list of `in` and `not_in`.
 //! - Item slots that are deleted or superseded are not known here: the caller takes them out of the answer.
 
+mod blame;
 mod eval;
+mod kept;
 mod parse;
 mod predicate;
+mod select;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use serde_json::Value as Json;
 
 use super::{AttributeSchema, AttributeType, Bitset, Columns};
 use eval::Scope;
+pub use kept::TestSets;
 use parse::Parser;
 use predicate::{Check, Kind, Predicate};
 
@@ -93,6 +97,8 @@ struct Leaf {
     pointer: String,
     field: Field,
     test: Test,
+    /// Whether its values are made of the request's time, so that they hardly come again.
+    fleeting: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -170,7 +176,40 @@ impl Filter {
         context: &FilterContext,
     ) -> Result<Bitset, FilterError> {
         let bound = self.bind(context)?;
-        Scope::new(columns, facts, context).set(&bound.root)
+        Ok(Arc::unwrap_or_clone(Scope::new(columns, facts, context).set(&bound.root)?))
+    }
+
+    /// As `evaluate` of the items from `start` on (a multiple of 64), counted from there. From the first item on, the sets of
+    /// its tests are taken from `kept` and put there.
+    pub fn evaluate_since(
+        &self,
+        start: usize,
+        columns: &Columns,
+        facts: &dyn ItemFacts,
+        context: &FilterContext,
+        kept: &TestSets,
+    ) -> Result<Bitset, FilterError> {
+        let bound = self.bind(context)?;
+        Ok(Arc::unwrap_or_clone(Scope::since(start, columns, facts, context, kept).set(&bound.root)?))
+    }
+
+    /// The filter that an item passes when it passes all of these.
+    pub fn all(filters: &[Filter]) -> Filter {
+        let parts: Vec<Node> =
+            filters.iter().filter(|filter| !filter.is_everything()).map(Filter::node).collect();
+        match <[Node; 1]>::try_from(parts) {
+            Ok([only]) => Filter { root: Arc::new(only) },
+            Err(parts) => Filter { root: Arc::new(Node::All(parts)) },
+        }
+    }
+
+    /// The filter that an item passes when it does not pass this one.
+    pub fn negated(&self) -> Filter {
+        Filter { root: Arc::new(Node::Not(Box::new(self.node()))) }
+    }
+
+    fn node(&self) -> Node {
+        Node::clone(&self.root)
     }
 
     /// Whether one item matches. Same semantics as `evaluate`; false for an item that is not there.
@@ -226,11 +265,14 @@ impl Node {
 
 impl Leaf {
     fn bind(&self, context: &FilterContext) -> Result<Leaf, FilterError> {
-        let test = match &self.test {
-            Test::Ready(check) => Arc::clone(check),
-            Test::Deferred(predicate) => Arc::new(predicate.resolve(self.field.kind(), context)?),
+        let (test, fleeting) = match &self.test {
+            Test::Ready(check) => (Arc::clone(check), self.fleeting),
+            Test::Deferred(predicate) => {
+                (Arc::new(predicate.resolve(self.field.kind(), context)?), predicate.is_fleeting())
+            }
         };
-        Ok(Leaf { pointer: self.pointer.clone(), field: self.field.clone(), test: Test::Ready(test) })
+        let (pointer, field) = (self.pointer.clone(), self.field.clone());
+        Ok(Leaf { pointer, field, test: Test::Ready(test), fleeting })
     }
 
     fn check(&self, context: &FilterContext) -> Result<Cow<'_, Check>, FilterError> {

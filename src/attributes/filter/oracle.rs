@@ -203,6 +203,14 @@ proptest! {
         let parsed = Filter::parse(&filter, &schema()).expect("well typed");
         let set = parsed.evaluate(&table.columns, &table, &context).expect("all names given");
         prop_assert_eq!(set.len(), rows.len());
+        // A list of items, in no order, one of them twice, one that is not there.
+        let list: Vec<u32> = (0..rows.len() as u32).rev().chain([0, rows.len() as u32]).collect();
+        let places = parsed.select(&list, &table.columns, &table, &context).expect("all names given");
+        for (place, item) in (0..).zip(&list) {
+            prop_assert_eq!(places.contains(place), set.contains(*item), "item {} of a list", item);
+            let blame = parsed.blame(*item, &table.columns, &table, &context).expect("all names given");
+            prop_assert_eq!(blame.is_none(), set.contains(*item), "item {} is to blame", item);
+        }
         // The oracle knows no times of its own.
         for value in context.values.values_mut() {
             *value = written(value, &FilterContext::default());

@@ -205,7 +205,7 @@ impl<'a> Parser<'a> {
             true => Test::Ready(Arc::new(predicate.resolve(field.kind(), &FilterContext::default())?)),
             false => Test::Deferred(Arc::new(predicate)),
         };
-        Ok(Node::Leaf(Leaf { pointer: self.pointer.clone(), field: field.clone(), test }))
+        Ok(Node::Leaf(Leaf { pointer: self.pointer.clone(), field: field.clone(), test, fleeting: false }))
     }
 
     fn count(&mut self, more: usize) -> Result<(), FilterError> {

@@ -187,6 +187,16 @@ impl Predicate {
         }
     }
 
+    /// Whether the request's time is in it.
+    pub(super) fn is_fleeting(&self) -> bool {
+        let is_now = |operand: &Operand| matches!(operand, Operand::Literal(Literal::Now(_)));
+        match self {
+            Predicate::Test(Test::In(list)) => list.iter().any(is_now),
+            Predicate::Test(Test::Range(bounds)) => bounds.iter().any(|(_, operand)| is_now(operand)),
+            Predicate::Test(Test::Exists) | Predicate::InContext { .. } => false,
+        }
+    }
+
     /// Puts in the request's time and context.
     pub(super) fn resolve(&self, kind: Kind, context: &FilterContext) -> Result<Check, FilterError> {
         let resolve = |operand: &Operand| operand.resolve(kind, context);

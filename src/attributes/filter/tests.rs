@@ -164,6 +164,85 @@ fn null_missing_empty_and_list_semantics() {
     }
 }
 
+/// Every test of every type against a missing value, null and `[]`: positive ones fail, `not_in`, `none` and
+/// `exists: false` hold.
+#[test]
+fn nothing_passes_a_missing_value() {
+    let value = |name: &str| match name {
+        "adult" => json!(true),
+        "at" => json!("2026-01-09T00:00:00Z"),
+        "price" | "stock" => json!(0),
+        _ => json!(""),
+    };
+    // Row 2 lacks everything, row 3 has nulls and an empty list.
+    let asked = |filter: Json| {
+        let items = matching(&filter).expect("filter");
+        (items.contains(&2), items.contains(&3))
+    };
+    let (none, both) = ((false, false), (true, true));
+    for (name, _) in schema().iter() {
+        let value = value(name);
+        let mut positive =
+            vec![json!(value), json!({"in": [value]}), json!({"in": []}), json!({"exists": true})];
+        if name != "adult" {
+            positive.extend(["gt", "gte", "lt", "lte"].map(|operator| json!({operator: value})));
+        }
+        for test in positive {
+            assert_eq!(asked(json!({name: test})), none, "{name}: {test}");
+            assert_eq!(asked(json!({"none": [{name: test}]})), both, "none of {name}: {test}");
+            assert_eq!(
+                asked(json!({"any": [{name: test}, {"_id": "i2"}]})),
+                (true, false),
+                "any of {name}: {test}"
+            );
+            assert_eq!(
+                asked(json!({"none": [{"none": [{name: test}]}]})),
+                none,
+                "none of none of {name}: {test}"
+            );
+        }
+        for test in [json!({"not_in": [value]}), json!({"not_in": []}), json!({"exists": false})] {
+            assert_eq!(asked(json!({name: test})), both, "{name}: {test}");
+            assert_eq!(asked(json!({"none": [{name: test}]})), none, "none of {name}: {test}");
+        }
+    }
+}
+
+#[test]
+fn durations_have_five_units() {
+    for (earlier, expected) in [
+        ("now-86400s", vec![0]),
+        ("now-1440m", vec![0]),
+        ("now-24h", vec![0]),
+        ("now-1d", vec![0]),
+        ("now-2w", vec![0, 1]),
+        ("now-23h", vec![]),
+    ] {
+        assert_eq!(matching(&json!({"at": {"gte": earlier}})), Ok(expected), "{earlier}");
+    }
+}
+
+#[test]
+fn blame_names_the_tests_that_keep_an_item_out() {
+    let table = Table::new(&schema(), &rows());
+    // Item 0: games, stock 5, tags a and b.
+    for (filter, clauses) in [
+        (json!({"section": "games"}), None),
+        (json!({"section": "x", "stock": {"gt": 1}}), Some(vec!["/section"])),
+        (json!({"section": {"in": ["x"]}, "stock": {"gt": 9}}), Some(vec!["/section/in", "/stock"])),
+        (json!({"any": [{"section": "x"}, {"stock": 7}]}), Some(vec!["/any/0/section", "/any/1/stock"])),
+        (json!({"none": [{"tags": "z"}, {"tags": "b"}]}), Some(vec!["/none/1/tags"])),
+        (json!({"tags": {"not_in": ["b"]}}), Some(vec!["/tags/not_in"])),
+        (json!({"none": [{"section": "games", "stock": 5}]}), Some(vec!["/none/0/section", "/none/0/stock"])),
+        (json!({"all": [{"none": [{"all": [{"stock": 6}, {"stock": 5}]}]}]}), None),
+        (json!({"any": []}), Some(vec![])),
+    ] {
+        let parsed = Filter::parse(&filter, &schema()).expect("filter");
+        let blame = parsed.blame(0, &table.columns, &table, &context()).expect("blame");
+        assert_eq!(blame, clauses.map(|list| list.into_iter().map(str::to_owned).collect()), "{filter}");
+    }
+}
+
 #[test]
 fn errors_have_a_pointer_the_value_and_what_is_allowed() {
     for (filter, pointer, parts) in [

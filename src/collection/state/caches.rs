@@ -14,6 +14,10 @@ use crate::index::View;
 const NONE: u32 = u32::MAX;
 /// Numbers of ids that are remembered for exclude sets, in all; beyond that all are forgotten.
 const MOST: usize = 16 << 20;
+/// How long newcomers are remembered, for how many kinds, and how many slots may be younger.
+const NEWCOMERS_KEPT_MS: i64 = 60_000;
+const NEWCOMER_KEYS: usize = 8;
+const NEW_SLOTS: u32 = 20_000;
 /// Parsed profiles that are remembered; beyond that all are forgotten.
 const RECIPES: usize = 1_000;
 
@@ -22,8 +26,22 @@ const RECIPES: usize = 1_000;
 pub(in crate::collection) struct SlotCaches {
     sets: Mutex<HashMap<String, Resolved>>,
     counted: Mutex<Counted>,
+    newcomers: Mutex<Vec<Newcomers>>,
     /// Stored profiles, parsed for this index's attributes, by name and version.
     recipes: Mutex<HashMap<String, Arc<Recipe>>>,
+}
+
+/// How old and how often shown a newcomer may be.
+pub(in crate::collection) type NewcomerKey = (Option<i64>, Option<u64>);
+
+/// The newcomers of one moment. Later ones are among them, or have younger slots: items grow older and are shown more often.
+#[derive(Debug, Clone)]
+struct Newcomers {
+    key: NewcomerKey,
+    seq: u64,
+    now: i64,
+    slots: u32,
+    items: Arc<Vec<u32>>,
 }
 
 /// The ids of a set as numbers.
@@ -82,6 +100,35 @@ impl SlotCaches {
             None => self.remember(name, Resolved::look(view, set.change, std::iter::empty(), set.ids())),
         };
         out.extend(resolved.numbers.iter().filter_map(|&number| view.find_number(number)));
+    }
+
+    /// The slots that `is_new`, which goes by the key: only those that were new a while ago are asked, and younger ones.
+    pub fn newcomers(
+        &self,
+        view: &View<'_>,
+        key: NewcomerKey,
+        now: i64,
+        is_new: &dyn Fn(u32) -> bool,
+    ) -> Vec<u32> {
+        let lock = || self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slots, seq) = (ItemFacts::items(view), view.seq());
+        let fits = |known: &&Newcomers| {
+            let fresh = known.now <= now && now - known.now < NEWCOMERS_KEPT_MS;
+            known.key == key && known.seq <= seq && fresh && slots.saturating_sub(known.slots) <= NEW_SLOTS
+        };
+        let known = lock().iter().find(fits).cloned();
+        if let Some(known) = known {
+            let old = known.items.iter().copied().filter(|&item| is_new(item));
+            return old.chain((known.slots..slots).filter(|&item| is_new(item))).collect();
+        }
+        let items: Vec<u32> = (0..slots).filter(|&item| is_new(item)).collect();
+        let mut all = lock();
+        all.retain(|known| known.key != key);
+        if all.len() >= NEWCOMER_KEYS {
+            all.remove(0);
+        }
+        all.push(Newcomers { key, seq, now, slots, items: Arc::new(items.clone()) });
+        items
     }
 
     fn remember(&self, name: &str, resolved: Resolved) -> Resolved {

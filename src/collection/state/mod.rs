@@ -125,7 +125,7 @@ impl Register {
             let mut next: Option<State> = None;
             for change in changes {
                 match change {
-                    Change::Note(bytes) => {
+                    Change::State(bytes) => {
                         let note: Note = serde_json::from_slice(bytes)
                             .map_err(|error| format!("the note of sequence number {seq}: {error}"))?;
                         next.get_or_insert_with(|| State::clone(&before)).take(note, self);
@@ -136,7 +136,7 @@ impl Register {
                             next.get_or_insert_with(|| State::clone(&before)).counters.reset(number);
                         }
                     }
-                    Change::Put(_) => {}
+                    Change::Put(_) | Change::Note(_) => {}
                 }
             }
             if let Some(mut next) = next {

@@ -6,7 +6,7 @@ use super::*;
 use crate::index::Change;
 
 fn note(note: &Note) -> Vec<Change> {
-    vec![Change::Note(serde_json::to_vec(note).unwrap())]
+    vec![Change::State(serde_json::to_vec(note).unwrap())]
 }
 
 fn counts(id: &str, impressions: u64, event: &str) -> Note {

@@ -22,7 +22,7 @@ fn the_whole_language_is_read() {
         "score": {"similarity": 1.0, "terms": [
             {"attribute": "stock", "transform": "log1p", "weight": 0.05, "missing": 0},
             {"attribute": "price", "transform": "clamp", "min": 1, "max": 10, "weight": -0.1},
-            {"attribute": "own"}, {"attribute": "_seq", "transform": "normalise"},
+            {"attribute": "own"}, {"attribute": "_seq", "transform": "normalise"}, {"attribute": "_clicks", "transform": "sqrt"},
             {"decay": {"attribute": "_inserted_at", "shape": "exp", "origin": "now", "scale": "7d"}, "weight": 0.2},
             {"decay": {"attribute": "published", "shape": "gauss", "origin": "2026-01-01T00:00:00Z", "scale": "7d", "offset": "1d"}},
             {"decay": {"attribute": "price", "shape": "linear", "origin": 20, "scale": 5, "offset": 1}},
@@ -31,153 +31,342 @@ fn the_whole_language_is_read() {
         "rules": [
             {"name": "own", "when": {"brand": "acme"}, "multiply": 1.2, "from": "2026-11-27T00:00:00Z", "until": "2026-11-30T00:00:00Z"},
             {"name": "here", "when": {"tags": {"context": "country"}}, "add": -0.2, "enabled": false},
-            {"name": "adult", "when": {"tags": "adult"}, "drop": true, "if": {"minor": true}}],
+            {"name": "adult", "when": {"tags": "adult"}, "drop": true, "if": {"minor": true}},
+            {"name": "hero", "pin": {"id": "x", "position": 1}}],
         "diversity": {"mmr": {"diversity": 0.3}, "limits": [
-            {"name": "brand", "attribute": "brand", "max": 3}, {"name": "own", "attribute": "own", "value": true, "max": 5}]}
+            {"name": "seller", "attribute": "brand", "max": 3}, {"name": "section", "attribute": "tags", "max_share": 0.4},
+            {"name": "spread", "attribute": "tags", "window": 5, "max": 2}, {"name": "own", "attribute": "own", "value": true, "min": 5}],
+            "relax": ["spread", "section"]},
+        "explore": {"slots": 2, "positions": [9, 4], "max_age": "7d", "max_impressions": 1000, "policy": "uniform", "candidates": 200},
+        "fallback": {"query": {"order_by": {"attribute": "stock", "descending": true}}}, "min_results": 10
     });
     let profile = Profile::parse(&document, &schema()).expect("profile");
     assert!(profile.filter().is_some());
+    let recipe = &profile.recipe;
+    assert_eq!((recipe.terms.len(), recipe.rules.len(), recipe.limits.len()), (10, 4, 4));
+    assert_eq!(recipe.relax, [2, 1]);
+    let context = FilterContext { now: 0, values: [("minor".to_owned(), json!(true))].into() };
+    let explore = profile.explore(&context).expect("open").expect("explored");
     assert_eq!(
-        (profile.recipe.terms.len(), profile.recipe.rules.len(), profile.recipe.limits.len()),
-        (9, 3, 2)
+        (explore.candidates, explore.slots, explore.max_age, explore.max_impressions),
+        (200, 2, Some(604_800_000), Some(1000))
     );
+    assert_eq!(recipe.explore.as_ref().expect("explored").positions, [4, 9]);
+    let pin = ActivePin { name: "hero", id: "x", position: 1 };
+    assert_eq!(profile.pins(&context).expect("open"), [pin]);
+    let drops = profile.drops(&context).expect("open");
+    assert_eq!((drops.len(), drops[0].name, drops[0].pointer), (1, "adult", "/rules/2/when"));
+    assert_eq!(profile.fallback(), Some(&json!({"order_by": {"attribute": "stock", "descending": true}})));
+    assert_eq!(profile.min_results(), Some(10));
     let profile = Profile::parse(&json!({"filter": null}), &schema()).expect("profile");
-    assert!(profile.filter().is_none() && profile.recipe.similarity == 1.0);
+    assert!(profile.filter().is_none() && profile.recipe.similarity == 1.0 && profile.fallback().is_none());
 }
 
+/// Every bad profile with the whole error that it gives.
 #[test]
-fn what_a_later_version_reads_is_refused_by_name() {
-    let rule = json!({"name": "r", "when": {}, "pin": {"id": "x", "position": 1}});
-    let limit = |key: &str| json!({"diversity": {"limits": [{"name": "l", "attribute": "brand", key: 1}]}});
-    for (document, pointer) in [
-        (json!({"explore": {}}), "/explore"),
-        (json!({"fallback": {}}), "/fallback"),
-        (json!({"min_results": 1}), "/min_results"),
-        (json!({"rules": [rule]}), "/rules/0/pin"),
-        (limit("min"), "/diversity/limits/0/min"),
-        (limit("max_share"), "/diversity/limits/0/max_share"),
-        (limit("window"), "/diversity/limits/0/window"),
-        (json!({"diversity": {"relax": []}}), "/diversity/relax"),
-        (json!({"score": {"terms": [{"attribute": "_clicks"}]}}), "/score/terms/0/attribute"),
-    ] {
-        let error = refused(document);
-        assert_eq!(error.pointer, pointer);
-        assert!(error.reason.contains("known but not supported yet by this version"), "{error}");
-    }
-}
-
-#[test]
-fn errors_point_at_the_place_and_say_the_value_and_the_limit() {
+fn bad_profiles_and_their_errors() {
     let term = |term: Json| json!({"score": {"terms": [term]}});
+    let decay = |decay: Json| json!({"score": {"terms": [{"decay": decay}]}});
+    let affinity =
+        |affinity: Json| json!({"context": {"c": "keyword"}, "score": {"terms": [{"affinity": affinity}]}});
     let rule = |rule: Json| json!({"context": {"minor": "bool", "w": "weights"}, "rules": [rule]});
     let limit = |limit: Json| json!({"diversity": {"limits": [limit]}});
-    for (document, pointer, words) in [
-        (json!([]), "", "expected an object"),
-        (json!({"scores": {}}), "/scores", "unknown field \"scores\""),
-        (json!({"a/b~": 1}), "/a~1b~0", "unknown field"),
-        (json!({"filter": {"brnd": "x"}}), "/filter/brnd", "brnd"),
-        (json!({"filter": {"brand": {"context": "c"}}}), "/filter/brand/context", "\"c\" is not declared"),
-        (json!({"context": {"c": "number"}}), "/context/c", "\"number\""),
-        (json!({"context": {"all": "int"}}), "/context/all", "all"),
-        (json!({"score": {"similarity": -1}}), "/score/similarity", "-1"),
-        (json!({"score": {"similarity": "1"}}), "/score/similarity", "\"1\""),
-        (term(json!({})), "/score/terms/0", "exactly one"),
-        (term(json!({"attribute": "price", "weigth": 1})), "/score/terms/0/weigth", "unknown field"),
-        (term(json!({"attribute": "brand"})), "/score/terms/0/attribute", "no numbers"),
-        (term(json!({"attribute": "price", "transform": "exp"})), "/score/terms/0/transform", "\"exp\""),
-        (term(json!({"attribute": "price", "max": 1})), "/score/terms/0/max", "clamp"),
+    let explore = |explore: Json| json!({"explore": explore});
+    for (document, error) in [
+        (json!([]), r#": expected an object, not []"#),
+        (
+            json!({"scores": {}}),
+            r#"/scores: unknown field "scores"; allowed are filter, context, score, rules, diversity, explore, fallback, min_results"#,
+        ),
+        (
+            json!({"a/b~": 1}),
+            r#"/a~1b~0: unknown field "a/b~"; allowed are filter, context, score, rules, diversity, explore, fallback, min_results"#,
+        ),
+        (
+            json!({"filter": {"brnd": "x"}}),
+            r#"/filter/brnd: unknown attribute "brnd"; did you mean "brand"?"#,
+        ),
+        (
+            json!({"filter": {"brand": {"context": "c"}}}),
+            r#"/filter/brand/context: "c" is not declared in the profile's context as a value"#,
+        ),
+        (
+            json!({"filter": {"price": {"gt": "cheap"}}}),
+            r#"/filter/price/gt: expected a number, not "cheap""#,
+        ),
+        (
+            json!({"context": {"c": "number"}}),
+            r#"/context/c: expected one of keyword, keywords, int, float, bool, time and weights, not "number""#,
+        ),
+        (
+            json!({"context": {"all": "int"}}),
+            r#"/context/all: attribute "all": the names all, any, none, context and those that begin with _ are reserved"#,
+        ),
+        (json!({"context": []}), r#"/context: expected an object, not []"#),
+        (
+            json!({"score": {"similarity": -1}}),
+            r#"/score/similarity: similarity is -1, the least is 0: nearer is never worse"#,
+        ),
+        (json!({"score": {"similarity": "1"}}), r#"/score/similarity: expected a finite number, not "1""#),
+        (json!({"score": {"terms": {}}}), r#"/score/terms: expected a list, not {}"#),
+        (term(json!({})), r#"/score/terms/0: a term has exactly one of attribute, decay and affinity"#),
+        (
+            term(json!({"attribute": "price", "weigth": 1})),
+            r#"/score/terms/0/weigth: unknown field "weigth"; allowed are attribute, transform, min, max, weight, missing"#,
+        ),
+        (
+            term(json!({"attribute": "prise"})),
+            r#"/score/terms/0/attribute: unknown attribute "prise"; did you mean "price"?"#,
+        ),
+        (
+            term(json!({"attribute": "brand"})),
+            r#"/score/terms/0/attribute: "brand" has no numbers: allowed are int, float, bool and time"#,
+        ),
+        (
+            term(json!({"attribute": "price", "weight": null, "missing": "0"})),
+            r#"/score/terms/0/missing: expected a finite number, not "0""#,
+        ),
+        (
+            term(json!({"attribute": "price", "transform": "exp"})),
+            r#"/score/terms/0/transform: "exp" is not one of linear, log1p, sqrt, clamp, normalise"#,
+        ),
+        (
+            term(json!({"attribute": "price", "max": 1})),
+            r#"/score/terms/0/max: max goes with the transform clamp, not with linear"#,
+        ),
+        (
+            term(json!({"attribute": "price", "transform": "clamp"})),
+            r#"/score/terms/0: clamp needs min, max or both"#,
+        ),
         (
             term(json!({"attribute": "price", "transform": "clamp", "min": 2, "max": 1})),
-            "/score/terms/0/min",
-            "above max, 1",
+            r#"/score/terms/0/min: min is 2, above max, 1"#,
         ),
         (
-            term(json!({"decay": {"attribute": "price", "shape": "exp", "origin": 1, "scale": 0}})),
-            "/score/terms/0/decay/scale",
-            "above 0",
+            decay(json!({"attribute": "price", "shape": "exp", "origin": 1, "scale": 0})),
+            r#"/score/terms/0/decay/scale: scale is 0, it must be above 0"#,
         ),
         (
-            term(json!({"decay": {"attribute": "published", "shape": "exp", "scale": 7}})),
-            "/score/terms/0/decay/scale",
-            "7",
+            decay(json!({"attribute": "price", "shape": "exp", "origin": 1, "scale": 1, "offset": -1})),
+            r#"/score/terms/0/decay/offset: offset is -1, the least is 0"#,
         ),
         (
-            term(json!({"decay": {"attribute": "published", "shape": "cliff", "scale": "7d"}})),
-            "/score/terms/0/decay/shape",
-            "cliff",
+            decay(json!({"attribute": "price", "shape": "exp", "scale": 1})),
+            r#"/score/terms/0/decay: origin is missing"#,
         ),
         (
-            term(json!({"decay": {"attribute": "price", "shape": "exp", "scale": 1}})),
-            "/score/terms/0/decay",
-            "origin is missing",
+            decay(json!({"attribute": "published", "shape": "exp", "scale": 7})),
+            r#"/score/terms/0/decay/scale: expected a duration such as "36h" or "7d", not 7"#,
         ),
         (
-            term(json!({"affinity": {"attribute": "price", "weights": {}}})),
-            "/score/terms/0/affinity/attribute",
-            "no keywords",
+            decay(json!({"attribute": "published", "shape": "exp", "scale": "7 days"})),
+            r#"/score/terms/0/decay/scale: expected a duration such as 90s, 15m, 36h, 7d or 2w (at most i64 milliseconds), not "7 days""#,
         ),
         (
-            term(json!({"affinity": {"attribute": "brand", "weights": {"context": "w"}}})),
-            "/score/terms/0/affinity/weights",
-            "not declared",
+            decay(json!({"attribute": "published", "shape": "exp", "origin": "then", "scale": "7d"})),
+            r#"/score/terms/0/decay/origin: expected an RFC 3339 time such as 2026-01-31T08:00:00Z, not "then"; now works too"#,
         ),
-        (rule(json!({"name": "r", "when": {}})), "/rules/0", "exactly one"),
-        (rule(json!({"name": "r", "when": {}, "add": 1, "multiply": 1})), "/rules/0", "exactly one"),
-        (rule(json!({"name": "r", "add": 1})), "/rules/0", "when is missing"),
-        (rule(json!({"name": "", "when": {}, "add": 1})), "/rules/0/name", "1 to 128"),
-        (rule(json!({"name": "r", "when": {}, "multiply": 0})), "/rules/0/multiply", "above 0"),
-        (rule(json!({"name": "r", "when": {}, "drop": false})), "/rules/0/drop", "enabled"),
+        (
+            decay(json!({"attribute": "published", "shape": "cliff", "scale": "7d"})),
+            r#"/score/terms/0/decay/shape: "cliff" is not one of exp, gauss, linear"#,
+        ),
+        (
+            decay(json!({"attribute": "own", "shape": "exp", "scale": 1})),
+            r#"/score/terms/0/decay/attribute: "own" is no int, float or time"#,
+        ),
+        (
+            affinity(json!({"attribute": "price", "weights": {}})),
+            r#"/score/terms/0/affinity/attribute: "price" has no keywords: allowed are keyword and keywords"#,
+        ),
+        (
+            affinity(json!({"attribute": "brand", "weights": {"context": "w"}})),
+            r#"/score/terms/0/affinity/weights: "w" is not declared in the profile's context as weights"#,
+        ),
+        (
+            affinity(json!({"attribute": "brand", "weights": {"acme": "much"}})),
+            r#"/score/terms/0/affinity/weights: "acme": expected a finite number, not "much""#,
+        ),
+        (affinity(json!({"attribute": "brand"})), r#"/score/terms/0/affinity: weights is missing"#),
+        (
+            rule(json!({"name": "r", "when": {}})),
+            r#"/rules/0: a rule has exactly one of multiply, add, drop and pin"#,
+        ),
+        (
+            rule(json!({"name": "r", "when": {}, "add": 1, "multiply": 1})),
+            r#"/rules/0: a rule has exactly one of multiply, add, drop and pin"#,
+        ),
+        (rule(json!({"name": "r", "add": 1})), r#"/rules/0: when is missing"#),
+        (rule(json!({"when": {}, "add": 1})), r#"/rules/0: name is missing"#),
+        (
+            rule(json!({"name": "", "when": {}, "add": 1})),
+            r#"/rules/0/name: a name has 1 to 128 bytes, this one has 0"#,
+        ),
+        (
+            rule(json!({"name": "r", "when": {}, "multiply": 0})),
+            r#"/rules/0/multiply: multiply is 0, it must be above 0"#,
+        ),
+        (
+            rule(json!({"name": "r", "when": {}, "drop": false})),
+            r#"/rules/0/drop: drop can only be true; to switch a rule off write "enabled": false"#,
+        ),
         (
             rule(json!({"name": "r", "when": {"any": [{"stock": "x"}]}, "add": 1})),
-            "/rules/0/when/any/0/stock",
-            "\"x\"",
+            r#"/rules/0/when/any/0/stock: expected a number, not "x""#,
         ),
         (
             rule(json!({"name": "r", "when": {}, "add": 1, "if": {"country": "DE"}})),
-            "/rules/0/if/country",
-            "country",
+            r#"/rules/0/if/country: "country" is not declared in the profile's context as a value"#,
         ),
         (
             rule(json!({"name": "r", "when": {}, "add": 1, "if": {"any": [{"_id": "x"}]}})),
-            "/rules/0/if/any/0/_id",
-            "belongs to items",
+            r#"/rules/0/if/any/0/_id: "_id" belongs to items; a filter over the context uses its declared names"#,
         ),
         (
             rule(json!({"name": "r", "when": {"brand": {"in": {"context": "w"}}}, "add": 1})),
-            "/rules/0/when/brand/in/context",
-            "\"w\"",
+            r#"/rules/0/when/brand/in/context: "w" is not declared in the profile's context as a value"#,
         ),
-        (rule(json!({"name": "r", "when": {}, "add": 1, "from": "soon"})), "/rules/0/from", "soon"),
+        (
+            rule(json!({"name": "r", "when": {}, "add": 1, "from": "soon"})),
+            r#"/rules/0/from: expected an RFC 3339 time such as 2026-01-31T08:00:00Z, not "soon""#,
+        ),
         (
             rule(
                 json!({"name": "r", "when": {}, "add": 1, "from": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}),
             ),
-            "/rules/0/until",
-            "never active",
+            r#"/rules/0/until: 2026-01-01T00:00:00Z is not after from, 2026-01-02T00:00:00Z: never active"#,
         ),
-        (json!({"diversity": {"mmr": {"diversity": 1.5}}}), "/diversity/mmr/diversity", "1.5"),
-        (json!({"diversity": {"mmr": {}}}), "/diversity/mmr", "diversity is missing"),
+        (
+            rule(json!({"name": "r", "when": {}, "add": 1, "enabled": "no"})),
+            r#"/rules/0/enabled: expected true or false, not "no""#,
+        ),
+        (
+            rule(json!({"name": "r", "pin": {"id": "x", "position": 0}})),
+            r#"/rules/0/pin/position: position is 0, it is a whole number from 1 to 10000"#,
+        ),
+        (
+            rule(json!({"name": "r", "pin": {"id": "", "position": 1}})),
+            r#"/rules/0/pin/id: an id has 1 to 512 bytes, this one has 0"#,
+        ),
+        (rule(json!({"name": "r", "pin": {"id": "x"}})), r#"/rules/0/pin: position is missing"#),
+        (
+            rule(json!({"name": "r", "when": {}, "pin": {"id": "x", "position": 1}})),
+            r#"/rules/0/when: a pin names its item and has no when"#,
+        ),
+        (
+            json!({"diversity": {"mmr": {"diversity": 1.5}}}),
+            r#"/diversity/mmr/diversity: diversity is 1.5, allowed is 0 to 1"#,
+        ),
+        (json!({"diversity": {"mmr": {}}}), r#"/diversity/mmr: diversity is missing"#),
         (
             limit(json!({"name": "l", "attribute": "price", "max": 1})),
-            "/diversity/limits/0/attribute",
-            "cannot be counted",
+            r#"/diversity/limits/0/attribute: "price" cannot be counted: allowed are keyword, keywords, int and bool"#,
         ),
-        (limit(json!({"name": "l", "attribute": "brand", "max": 0})), "/diversity/limits/0/max", "max is 0"),
-        (limit(json!({"name": "l", "attribute": "brand"})), "/diversity/limits/0", "max is missing"),
+        (
+            limit(json!({"name": "l", "attribute": "brandt", "max": 1})),
+            r#"/diversity/limits/0/attribute: unknown attribute "brandt"; did you mean "brand"?"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "max": 0})),
+            r#"/diversity/limits/0/max: max is 0, it is a whole number from 1 to 10000"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand"})),
+            r#"/diversity/limits/0: a limit has exactly one of max, min and max_share, or max with window"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "max": 3, "max_share": 0.5})),
+            r#"/diversity/limits/0: a limit has exactly one of max, min and max_share, or max with window"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "max_share": 1.5})),
+            r#"/diversity/limits/0/max_share: max_share is 1.5, allowed is above 0 to 1"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "window": 5})),
+            r#"/diversity/limits/0/window: a window needs max: how many of its results"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "window": 3, "max": 3})),
+            r#"/diversity/limits/0/window: a window of 3 never holds more than max, 3: the limit limits nothing"#,
+        ),
+        (
+            limit(json!({"name": "l", "attribute": "brand", "min": 3})),
+            r#"/diversity/limits/0/min: a min counts the results with one value: name it as value"#,
+        ),
         (
             limit(json!({"name": "l", "attribute": "own", "value": "yes", "max": 1})),
-            "/diversity/limits/0/value",
-            "yes",
+            r#"/diversity/limits/0/value: expected true or false (bool), not "yes""#,
         ),
         (
             limit(json!({"name": "l", "attribute": "tags", "value": ["a"], "max": 1})),
-            "/diversity/limits/0/value",
-            "[\"a\"]",
+            r#"/diversity/limits/0/value: expected a string (keyword), not ["a"]"#,
+        ),
+        (json!({"diversity": {"relax": ["nobody"]}}), r#"/diversity/relax/0: there is no limit "nobody""#),
+        (json!({"diversity": {"relax": "all"}}), r#"/diversity/relax: expected a list, not "all""#),
+        (
+            json!({"diversity": {"limits": [{"name": "l", "attribute": "brand", "max": 1}], "relax": ["l", "l"]}}),
+            r#"/diversity/relax/1: "l" is named twice"#,
+        ),
+        (
+            json!({"diversity": {"limits": [{"name": "l", "attribute": "own", "value": true, "min": 1}], "relax": ["l"]}}),
+            r#"/diversity/relax/0: "l" is a min, which is best effort and never makes the list short"#,
+        ),
+        (
+            explore(json!({"positions": [4, 9]})),
+            r#"/explore: who is new? Give max_age, max_impressions or both"#,
+        ),
+        (explore(json!({"max_age": "7d"})), r#"/explore: positions is missing"#),
+        (
+            explore(json!({"positions": [], "max_age": "7d"})),
+            r#"/explore/positions: positions is empty: name at least one"#,
+        ),
+        (
+            explore(json!({"positions": [4, 0], "max_age": "7d"})),
+            r#"/explore/positions/1: expected a position from 1 to 10000, not 0"#,
+        ),
+        (
+            explore(json!({"positions": [4, 4], "max_age": "7d"})),
+            r#"/explore/positions/1: position 4 is named twice"#,
+        ),
+        (
+            explore(json!({"positions": [4, 9], "slots": 3, "max_age": "7d"})),
+            r#"/explore/slots: slots is 3, but 2 positions are named"#,
+        ),
+        (
+            explore(json!({"positions": [4], "max_age": 7})),
+            r#"/explore/max_age: expected a duration such as "36h" or "7d", not 7"#,
+        ),
+        (
+            explore(json!({"positions": [4], "max_impressions": -1})),
+            r#"/explore/max_impressions: max_impressions is -1, it is a whole number from 1"#,
+        ),
+        (
+            explore(json!({"positions": [4], "max_age": "7d", "policy": "greedy"})),
+            r#"/explore/policy: "greedy" is not one of uniform, thompson, ucb"#,
+        ),
+        (
+            explore(json!({"positions": [4], "max_age": "7d", "candidates": 100000})),
+            r#"/explore/candidates: candidates is 100000, it is a whole number from 1 to 10000"#,
+        ),
+        (
+            explore(json!({"positions": [4], "max_age": "7d", "counters": {"trials": "stock"}})),
+            r#"/explore/counters: counters go with thompson and ucb; uniform looks at none"#,
+        ),
+        (
+            explore(
+                json!({"positions": [4], "max_age": "7d", "policy": "ucb", "counters": {"trials": "price"}}),
+            ),
+            r#"/explore/counters/trials: "price" is no int: counters are whole numbers"#,
+        ),
+        (json!({"fallback": {}}), r#"/fallback: query is missing"#),
+        (json!({"fallback": {"query": {}}}), r#"/fallback/query: expected a search's query, not {}"#),
+        (json!({"min_results": 10}), r#"/min_results: min_results says when the fallback serves: give one"#),
+        (
+            json!({"min_results": 0, "fallback": {"query": {"item": "x"}}}),
+            r#"/min_results: min_results is 0, it is a whole number from 1 to 10000"#,
         ),
     ] {
-        let error = refused(document.clone());
-        assert_eq!(error.pointer, pointer, "{document}: {error}");
-        assert!(error.reason.contains(words), "{document}: {error}");
+        assert_eq!(refused(document.clone()).to_string(), error, "{document}");
     }
 }
 

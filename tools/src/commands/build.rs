@@ -1,5 +1,6 @@
 //! `shortlist build`: from files of vectors and items to an index file, or to a published collection.
 
+mod export;
 mod gate;
 mod items;
 mod lineage;
@@ -40,13 +41,16 @@ const SEED: u64 = 42;
 )]
 pub struct Args {
     /// Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .parquet (a list column), .hdf5
-    #[arg(long, value_name = "FILE")]
-    pub vectors: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "export")]
+    pub vectors: Option<PathBuf>,
+    /// Vectors, items, schema, sequence number and UUID of a collection, as `shortlist export` wrote them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["vectors", "items", "metric", "schema", "element", "inserted_at", "embedding", "covers"])]
+    pub export: Option<PathBuf>,
     /// Items, one for each vector: .jsonl, .jsonl.gz, .csv, .parquet [default: ids are row numbers]
     #[arg(long, value_name = "FILE")]
     pub items: Option<PathBuf>,
     /// How vectors compare: cosine, dot or l2 (may come from --schema)
-    #[arg(long, value_name = "METRIC", required_unless_present = "schema")]
+    #[arg(long, value_name = "METRIC", required_unless_present_any = ["schema", "export"])]
     pub metric: Option<Metric>,
     /// An index file (NAME.slx), or DIR/NAME to publish collection NAME in the data directory DIR
     #[arg(long, value_name = "OUT")]
@@ -111,7 +115,9 @@ Examples:
     shortlist build --vectors base.1M.u8bin --metric l2 --out sift.slx
   See the inferred types, mend them, use them:
     shortlist build ... --out shop.slx --schema-out schema.json
-    shortlist build ... --out shop.slx --schema schema.json";
+    shortlist build ... --out shop.slx --schema schema.json
+  From an export of a live collection; published there it takes over and catches up with the writes since:
+    shortlist build --export shop.jsonl.gz --out data/shop --min-recall 0.98";
 
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
@@ -122,7 +128,8 @@ impl Args {
     /// A build of these files with everything else as it is by default.
     pub fn of(vectors: PathBuf, items: PathBuf, metric: Metric, out: PathBuf) -> Self {
         Args {
-            vectors,
+            vectors: Some(vectors),
+            export: None,
             items: Some(items),
             metric: Some(metric),
             out,
@@ -180,10 +187,14 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds, judges and puts the index where it belongs.
 pub fn build(args: &Args, show: Report) -> Result<Built> {
+    if let Some(path) = &args.export {
+        return export::build(args, path, show);
+    }
     let target = Target::parse(&args.out)?;
     let collection = target.collection(args.collection_uuid.as_deref())?;
+    let path = args.vectors.as_deref().context("--vectors is needed")?;
     let options = VectorOptions { column: args.vector_column.clone(), dataset: args.dataset.clone() };
-    let mut vectors = VectorSource::open(&args.vectors, &options)?;
+    let mut vectors = VectorSource::open(path, &options)?;
     let given = args.schema.as_deref().map(read_json).transpose()?;
     let mut items = ItemSource::new(args, vectors.rows())?;
     let attributes = match given.as_ref().and_then(|given| given.get("attributes")) {
@@ -208,13 +219,25 @@ pub fn build(args: &Args, show: Report) -> Result<Built> {
     .context("the build cannot begin")?;
     items.push(&mut builder, &schema.attributes, show)?;
     push_vectors(&mut builder, &mut vectors, show)?;
+    complete(args, builder, (schema, items.ignored), path, show)
+}
+
+/// Builds the graph, judges the file and puts it where it belongs.
+fn complete(
+    args: &Args,
+    builder: IndexBuilder,
+    (schema, ignored): (Schema, Vec<(String, String)>),
+    input: &Path,
+    show: Report,
+) -> Result<Built> {
+    let target = Target::parse(&args.out)?;
     let staged = target.stage()?;
-    let report = finish(builder, staged.path(), show)
-        .with_context(|| format!("building from {}", args.vectors.display()))?;
+    let report =
+        finish(builder, staged.path(), show).with_context(|| format!("building from {}", input.display()))?;
     let gate = gate::judge(staged.path(), args, &report, show)?;
     gate.check(args.min_recall)?;
     let written = staged.commit()?;
-    Ok(Built { report, schema, gate, ignored: items.ignored, written })
+    Ok(Built { report, schema, gate, ignored, written })
 }
 
 fn schema_name(args: &Args) -> String {
@@ -256,7 +279,7 @@ fn schema(
             document["hnsw"][name] = json!(value);
         }
     }
-    let from = if args.schema.is_some() { schema_name(args) } else { args.vectors.display().to_string() };
+    let from = if args.schema.is_some() { schema_name(args) } else { vectors.path().display().to_string() };
     Schema::from_json(&document).map_err(|reason| anyhow!("{from}: {reason}"))
 }
 

@@ -1,6 +1,7 @@
 //! `shortlist demo`: the whole house once, on the real data of the repository.
 
 mod scenes;
+mod shop;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -34,12 +35,15 @@ const K: usize = 100;
         by. The demo builds an index in a temporary directory, checks its recall against exact neighbours, serves it on a \
         free port of this machine, asks three questions over HTTP, prints what came back and curl lines to go on with, and \
         serves until Ctrl-C. Run it where the repository's datasets/ is.",
-    after_help = "Examples:\n  shortlist demo\n  shortlist demo --exit"
+    after_help = "Examples:\n  shortlist demo\n  shortlist demo --exit\n  shortlist demo --write shop    # docs/ranking.md goes on from there"
 )]
 pub struct Args {
     /// End after the questions instead of serving until Ctrl-C
     #[arg(long)]
     pub exit: bool,
+    /// Only write the sample, told as a shop, into a directory: items, index, recorded requests, judgments
+    #[arg(long, value_name = "DIR", conflicts_with = "exit")]
+    pub write: Option<PathBuf>,
     /// The directory of the sample
     #[arg(long, value_name = "DIR", default_value = SAMPLE)]
     pub dataset: PathBuf,
@@ -48,6 +52,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     check_sample(&args.dataset)?;
+    if let Some(out) = &args.write {
+        return shop::write(&args.dataset, out);
+    }
     let data = DataDirectory::new()?;
     heading("1. Build an index from vectors and items")?;
     let built = build_sample(&args.dataset, &data.path)?;
@@ -66,7 +73,14 @@ fn heading(text: &str) -> Result<()> {
 }
 
 fn check_sample(directory: &Path) -> Result<()> {
-    for file in ["vectors.npy", "items.jsonl.gz", "queries.npy", "queries.jsonl.gz", "neighbors.npy"] {
+    for file in [
+        "vectors.npy",
+        "items.jsonl.gz",
+        "queries.npy",
+        "queries.jsonl.gz",
+        "neighbors.npy",
+        "related.jsonl.gz",
+    ] {
         if !directory.join(file).is_file() {
             bail!(
                 "{}: not found; run the demo in the repository's root, or name the sample's directory with --dataset",

@@ -9,9 +9,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use shortlist::attributes::AttributeSchema;
+use shortlist::collection::ExportItem;
 
 use super::query::client::Client;
-use crate::input::{Item, ItemOptions, ItemReader, VectorOptions, VectorSource, grouped};
+use crate::input::{
+    ExportLine, ExportReader, Item, ItemOptions, ItemReader, VectorOptions, VectorSource, grouped,
+};
 use crate::output;
 use crate::progress::{Progress, Report};
 
@@ -20,11 +23,12 @@ use crate::progress::{Progress, Report};
 #[command(
     long_about = "Put items from files into a collection of a running server.\n\n\
         Files are those that `build` reads: row i of the vectors belongs to item i; without --items, ids are row numbers. \
-        The collection must be there (PUT /v1/collections/NAME with a schema), and fields of the items must be attributes \
+        The collection must be there (PUT /v1/collections/NAME with a schema; --export makes it), and fields of the items must be attributes \
         of its schema. Items go in batches, each on disk and found when it is counted; an item that is there already is \
         replaced. If the import breaks off, it says from which row to go on.",
     after_help = "Examples:\n  shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl\n  \
-        shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl --from 120000\n\n\
+        shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl --from 120000\n  \
+        shortlist import http://127.0.0.1:7700/shop --export shop.jsonl.gz\n\n\
         Against a server with keys, put yours into the variable SHORTLIST_KEY."
 )]
 pub struct Args {
@@ -32,8 +36,11 @@ pub struct Args {
     #[arg(value_name = "URL")]
     pub target: String,
     /// Vectors: .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, .parquet (a list column), .hdf5
-    #[arg(long, value_name = "FILE")]
-    pub vectors: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "export")]
+    pub vectors: Option<PathBuf>,
+    /// An export of a collection: the items with their times and versions; the collection is made if it is not there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["vectors", "items", "vector_column"])]
+    pub export: Option<PathBuf>,
     /// Items, one for each vector: .jsonl, .jsonl.gz, .csv, .parquet [default: ids are row numbers]
     #[arg(long, value_name = "FILE")]
     pub items: Option<PathBuf>,
@@ -43,6 +50,9 @@ pub struct Args {
     /// The list column of a .parquet file that holds the vectors [default: the only one]
     #[arg(long, value_name = "COLUMN")]
     pub vector_column: Option<String>,
+    /// The tower that made the vectors: the server refuses them unless it is the collection's
+    #[arg(long, value_name = "NAME")]
+    pub embedding: Option<String>,
     /// Leave out the rows before this one, counted from 0
     #[arg(long, value_name = "ROW", default_value_t = 0)]
     pub from: u64,
@@ -73,13 +83,8 @@ struct Landed {
 pub fn run(args: &Args) -> Result<()> {
     let client = Client::parse(&args.target)?
         .ok_or_else(|| anyhow!("{}: expected http://HOST:PORT/COLLECTION", args.target))?;
-    let schema = client.attributes()?;
-    let options = VectorOptions { column: args.vector_column.clone(), dataset: None };
-    let mut vectors = VectorSource::open(&args.vectors, &options)?;
-    let rows = vectors.rows();
-    if args.from > 0 && args.from < rows {
-        vectors.seek(args.from)?;
-    }
+    let mut source = Source::open(args, &client)?;
+    let rows = source.rows();
     let progress = Progress::new(Report::choose(false, false), "import", rows.saturating_sub(args.from));
     let landed = Mutex::new(Landed { through: args.from, ahead: Default::default(), seq: 0, failure: None });
     let (sender, receiver) = sync_channel::<Parcel>(usize::from(args.connections));
@@ -88,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
         for _ in 0..args.connections {
             scope.spawn(|| carry(&client, &receiver, &landed, &progress));
         }
-        let read = pack(args, &schema, &mut vectors, &mut |parcel| {
+        let read = source.pack(args, &mut |parcel| {
             let failed = lock(&landed).failure.is_some();
             !failed && sender.send(parcel).is_ok()
         });
@@ -103,6 +108,82 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let count = grouped((landed.through - args.from).into());
     output::line(format!("{count} items imported; sequence number {}", landed.seq))
+}
+
+/// Where the items come from.
+enum Source {
+    Files(Box<VectorSource>, AttributeSchema),
+    Export(Box<ExportReader>),
+}
+
+impl Source {
+    fn open(args: &Args, client: &Client) -> Result<Source> {
+        if let Some(path) = &args.export {
+            let export = ExportReader::open(path)?;
+            client.create(&export.header().schema)?;
+            return Ok(Source::Export(Box::new(export)));
+        }
+        let schema = client.attributes()?;
+        let options = VectorOptions { column: args.vector_column.clone(), dataset: None };
+        let path = args.vectors.as_deref().context("--vectors is needed")?;
+        let mut vectors = VectorSource::open(path, &options)?;
+        if args.from > 0 && args.from < vectors.rows() {
+            vectors.seek(args.from)?;
+        }
+        Ok(Source::Files(Box::new(vectors), schema))
+    }
+
+    fn rows(&self) -> u64 {
+        match self {
+            Source::Files(vectors, _) => vectors.rows(),
+            Source::Export(export) => export.header().items,
+        }
+    }
+
+    fn pack(&mut self, args: &Args, send: &mut dyn FnMut(Parcel) -> bool) -> Result<()> {
+        match self {
+            Source::Files(vectors, schema) => pack(args, schema, vectors, send),
+            Source::Export(export) => pack_export(args, export, send),
+        }
+    }
+}
+
+/// Items of an export as the API takes them. Versions of deleted items stay behind: no call takes them.
+fn pack_export(args: &Args, export: &mut ExportReader, send: &mut dyn FnMut(Parcel) -> bool) -> Result<()> {
+    let (mut row, mut batch) = (0, Vec::new());
+    loop {
+        let line = export.next()?;
+        if batch.len() == args.batch as usize || (line.is_none() && !batch.is_empty()) {
+            let items = batch.len() as u64;
+            let body = json!({ "items": std::mem::take(&mut batch) });
+            if !send(Parcel { row: row - items, items, body }) {
+                return Ok(());
+            }
+        }
+        match line {
+            None => return Ok(()),
+            Some(ExportLine::Item(item)) => {
+                if row >= args.from {
+                    batch.push(upsert(*item));
+                }
+                row += 1;
+            }
+            Some(ExportLine::Deleted(_)) => {}
+        }
+    }
+}
+
+fn upsert(item: ExportItem) -> Value {
+    let ExportItem { id, vector_f32, attributes, inserted_at, version, expires_at, .. } = item;
+    let mut upsert =
+        json!({"id": id, "vector_f32": vector_f32, "attributes": attributes, "inserted_at": inserted_at});
+    if version > 0 {
+        upsert["version"] = json!(version);
+    }
+    if let Some(expires_at) = expires_at {
+        upsert["expires_at"] = json!(expires_at);
+    }
+    upsert
 }
 
 fn lock(landed: &Mutex<Landed>) -> std::sync::MutexGuard<'_, Landed> {
@@ -176,8 +257,8 @@ fn pack(
             item["vector_f32"] = Value::from(STANDARD.encode(bytes));
             batch.push(item);
         }
-        let parcel =
-            Parcel { row: chunk.first_row, items: chunk.rows as u64, body: json!({ "items": batch }) };
+        let body = json!({ "items": batch, "embedding": args.embedding });
+        let parcel = Parcel { row: chunk.first_row, items: chunk.rows as u64, body };
         if !send(parcel) {
             return Ok(());
         }

@@ -1,13 +1,21 @@
 //! The commands, one file each, and what several of them need.
 
+pub mod backup;
+pub mod batch;
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod eval;
+pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod log;
+pub mod profile;
 pub mod query;
+pub mod replay;
+pub mod restore;
 pub mod serve;
+pub mod target;
 
 use std::path::{Path, PathBuf};
 

@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 use shortlist::attributes::AttributeSchema;
-use shortlist::collection::{SearchLimits, SearchRequest, now_millis, search};
-use shortlist::index::Index;
 
-use self::client::Client;
-use super::{Holding, json_argument, open_index, read_json};
+use super::target::{Target, now_argument, now_or_clock};
+use super::{Holding, json_argument, read_json};
 use crate::input::{VectorOptions, VectorSource};
 use crate::output;
 
@@ -59,6 +57,9 @@ pub struct Args {
     /// Attributes to show [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub attributes: Option<Vec<String>>,
+    /// What `now` means to an index file, RFC 3339, for answers that repeat [default: the clock]
+    #[arg(long, value_name = "TIME", value_parser = now_argument)]
+    pub now: Option<i64>,
     /// Show how each score and place came about
     #[arg(long)]
     pub explain: bool,
@@ -74,27 +75,15 @@ Examples:
   shortlist query http://127.0.0.1:7700/shop --item 0ad --filter '{\"tags\": {\"in\": [\"game::arcade\", \"game::puzzle\"]}}'
   shortlist query http://127.0.0.1:7700/shop --item 0ad --profile @popular.json --explain";
 
-/// Who answers.
-enum Target {
-    File(Box<Index>),
-    Server(Client),
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let target = match Client::parse(&args.target)? {
-        Some(client) => Target::Server(client),
-        None => Target::File(Box::new(open_index(Path::new(&args.target), Holding::Mapped)?)),
-    };
-    let schema = match &target {
-        Target::File(index) => index.schema().attributes.clone(),
-        Target::Server(client) => client.attributes()?,
-    };
+    let target = Target::open(&args.target, Holding::Mapped)?;
+    if args.now.is_some() && matches!(target, Target::Server(_)) {
+        bail!("--now is for index files: a server has its own clock");
+    }
+    let schema = target.attributes()?;
     let request = request(args, &schema)?;
-    let answer = match &target {
-        Target::File(index) => ask_file(index, request)?,
-        Target::Server(client) => client.search(&request)?,
-    };
+    let answer = target.search(request, now_or_clock(args.now))?;
     if args.json {
         return output::json(&answer);
     }
@@ -171,13 +160,4 @@ fn read_vector(given: &str) -> Result<Vec<f32>> {
         }
         None => Ok(vector),
     }
-}
-
-/// The same search that a server makes, in this process.
-fn ask_file(index: &Index, request: Value) -> Result<Value> {
-    let request: SearchRequest = serde_json::from_value(request).context("the request")?;
-    let answer = search(index, request, &SearchLimits::default(), now_millis())
-        .map_err(|error| anyhow!("{error} (at {})", error.pointer()))?;
-    // By way of text, as over HTTP: an f32 keeps its few digits and is not widened.
-    Ok(serde_json::from_str(&serde_json::to_string(&answer)?)?)
 }

@@ -15,6 +15,9 @@ use super::items::{Item, ItemOptions, shortened, take_id};
 const MAX_LINE_BYTES: u64 = 16 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// A line's number, counted from 1, and its object.
+pub type Line = (u64, Map<String, Value>);
+
 /// An open file of lines.
 pub struct JsonLines {
     reader: BufReader<Box<dyn Read>>,
@@ -42,6 +45,11 @@ impl JsonLines {
 
     /// The next item; `None` at the end of the file.
     pub fn next(&mut self) -> Option<Result<Item, Problem>> {
+        Some(self.next_object()?.and_then(|(line, fields)| self.item(line, fields)))
+    }
+
+    /// The next object as it is; `None` at the end of the file.
+    pub fn next_object(&mut self) -> Option<Result<Line, Problem>> {
         loop {
             match self.read_line() {
                 Ok(false) => return None,
@@ -69,12 +77,14 @@ impl JsonLines {
         Ok(read > 0)
     }
 
-    fn parse(&mut self) -> Result<Item, Problem> {
+    fn parse(&mut self) -> Result<Line, Problem> {
         let fields = serde_json::from_slice::<Fields>(&self.buffer);
-        let Fields(mut attributes) =
-            fields.map_err(|error| Problem::line(self.line, self.explain(&error)))?;
-        let id =
-            take_id(&mut attributes, &self.id_field).map_err(|reason| Problem::line(self.line, reason))?;
+        let Fields(fields) = fields.map_err(|error| Problem::line(self.line, self.explain(&error)))?;
+        Ok((self.line, fields))
+    }
+
+    fn item(&mut self, line: u64, mut attributes: Map<String, Value>) -> Result<Item, Problem> {
+        let id = take_id(&mut attributes, &self.id_field).map_err(|reason| Problem::line(line, reason))?;
         let row = self.row;
         self.row += 1;
         Ok(Item { row, id, attributes, untyped: false })

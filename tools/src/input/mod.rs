@@ -6,13 +6,16 @@
 
 mod csv;
 mod error;
+mod export;
 mod hdf5;
 mod items;
 mod jsonl;
+mod judgments;
 mod neighbors;
 mod npy;
 mod parquet_items;
 mod parquet_vectors;
+mod requests;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,8 +25,11 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::{InputError, Problem, SizeMismatch, grouped};
+pub use export::{ExportLine, ExportLines, ExportReader, export_header};
 pub use items::{Item, ItemOptions, ItemReader};
+pub use judgments::{Judgments, read_judgments};
 pub use neighbors::{Neighbors, read_neighbors, write_neighbors};
+pub use requests::{Asked, RequestOptions, Requests};
 pub use vectors::{VectorOptions, VectorSource};
 
 /// Opens a regular file for reading, and tells its length.

@@ -1,8 +1,9 @@
 //! Runs the program as a user would, over small files that are made here.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -151,4 +152,45 @@ pub fn jsonl(rows: usize) -> String {
 /// Reads a file.
 pub fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("readable")
+}
+
+/// A server that is stopped when the test ends.
+pub struct Server {
+    child: Child,
+    pub address: String,
+}
+
+impl Server {
+    pub fn start(data: &str) -> Server {
+        let mut command = program();
+        command.args(["serve", "--data", data, "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error"));
+        let mut line = String::new();
+        while !line.contains("listening on http://") {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "the server ended");
+        }
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("address");
+        let server = Server { child, address: address.to_owned() };
+        while !server.is_ready() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        server
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut status = [0; 12];
+        asked.and_then(|()| stream.read_exact(&mut status)).is_ok() && &status == b"HTTP/1.1 200"
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

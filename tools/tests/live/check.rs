@@ -34,7 +34,7 @@ impl Verdict {
 
     /// Compares the server with the writers, who go on from what is there.
     pub fn check(&mut self, client: &Client, writers: &mut [Writer]) {
-        let (mut rest, seq) = listing(client);
+        let (mut rest, seq) = listing(client).unwrap();
         let stats = fine(client.get("/stats"));
         if stats["items"] != rest.len() {
             self.lost += 1;
@@ -139,18 +139,38 @@ fn encoded(id: &str) -> String {
     id.replace('/', "%2F")
 }
 
+/// What of the writers whose last batch was answered is not as promised, while the server runs.
+pub fn difference(client: &Client, writers: &[Writer]) -> Option<String> {
+    let there = match listing(client) {
+        Ok((there, _)) => there,
+        Err(text) => return Some(text),
+    };
+    writers.iter().filter(|writer| writer.open.is_none()).find_map(|writer| {
+        let found: Items = there.iter().filter(|(id, _)| writer.owns(id)).map(clone).collect();
+        (found != writer.items)
+            .then(|| format!("{}: promised {:?}, found {found:?}", writer.name, writer.items))
+    })
+}
+
+fn clone((id, item): (&String, &Item)) -> (String, Item) {
+    (id.clone(), item.clone())
+}
+
 /// Everything that an exact search finds, and the sequence number of that state.
-fn listing(client: &Client) -> (Items, u64) {
+fn listing(client: &Client) -> Result<(Items, u64), String> {
     let search = json!({
         "query": {"vector": vec![0.0; DIMENSION]}, "limit": 10_000, "exact": true,
         "return": {"attributes": ["n", "batch"], "vector": true}
     });
-    let answer = fine(client.post("/search", &search));
+    let answer = match client.post("/search", &search)? {
+        (200, answer) => answer,
+        (status, problem) => return Err(format!("a search was answered {status}, {problem}")),
+    };
     let hits = answer["results"].as_array().unwrap();
     let entry = |hit: &Value| (hit["id"].as_str().unwrap().to_owned(), item(hit).unwrap());
     let items: Items = hits.iter().map(entry).collect();
     assert_eq!(items.len(), hits.len(), "an id twice");
-    (items, answer["seq"].as_u64().unwrap())
+    Ok((items, answer["seq"].as_u64().unwrap()))
 }
 
 fn item(document: &Value) -> Option<Item> {

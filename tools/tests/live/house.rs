@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `shortlist serve` over a data directory.
 pub fn serve(data: &Path) -> Command {
     let mut command = program();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    // Lines without colours.
+    command.env("NO_COLOR", "1").args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command
 }
 
@@ -32,6 +34,17 @@ pub fn serve_until_sync(data: &Path, nth: u32, trace: &Path) -> Command {
     command
 }
 
+/// Whether processes can be traced here; says so if not.
+pub fn can_trace() -> bool {
+    let mut strace = Command::new("strace");
+    let strace = strace.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let can = strace.status().is_ok_and(|status| status.success());
+    if !can {
+        println!("skipped: calls that fail or kill need strace, and the right to trace");
+    }
+    can
+}
+
 /// A server; killed, if it still runs, when this goes.
 pub struct Server {
     /// The server, or the tracer that runs it.
@@ -39,6 +52,8 @@ pub struct Server {
     /// The server's own number.
     process: u32,
     pub address: String,
+    /// Lines of its log that are errors or panics.
+    alarms: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -68,9 +83,16 @@ impl Server {
             said.push('\n');
         };
         let is_alarm = |line: &String| line.contains("ERROR") || line.contains("panicked");
-        std::thread::spawn(move || lines.filter(is_alarm).for_each(|line| eprintln!("server: {line}")));
+        let alarms = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&alarms);
+        std::thread::spawn(move || {
+            lines.filter(is_alarm).for_each(|line| {
+                eprintln!("server: {line}");
+                kept.lock().unwrap().push(line);
+            });
+        });
         let lock = std::fs::read_to_string(data.join("serve.lock")).unwrap();
-        let mut server = Server { child, process: lock.trim().parse().unwrap(), address };
+        let mut server = Server { child, process: lock.trim().parse().unwrap(), address, alarms };
         server.wait_until_ready().map(|()| server)
     }
 
@@ -84,6 +106,16 @@ impl Server {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// The server's own process number.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// What it said when a thread of it panicked.
+    pub fn panic(&self) -> Option<String> {
+        self.alarms.lock().unwrap().iter().find(|line| line.contains("panicked")).cloned()
     }
 
     pub fn client(&self) -> Client {
@@ -128,7 +160,8 @@ impl Server {
         None
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
         // A shell has its own `kill`, and a small machine may have no other.
         let kill = format!("kill -{name} {}", self.process);
         let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();

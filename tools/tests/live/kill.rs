@@ -1,78 +1,18 @@
 //! Kills: what was answered is there afterwards, what nobody asked for is not, and no batch is there by half.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::check::Verdict;
-use crate::house::{Client, Server, fine, schema, serve_until_sync};
-use crate::searcher::Searcher;
-use crate::writer::{DIMENSION, Writer};
-use crate::{Random, is_long, percentile, take_turn};
+use crate::crowd::{Crowd, create};
+use crate::house::{Server, can_trace, fine, schema, serve_until_sync};
+use crate::{Random, is_long, take_turn};
 
 /// How long the sync that kills may take to come.
 const SYNC_COMES: Duration = Duration::from_secs(30);
-
-/// Writers and searchers, over any number of lives of a server.
-struct Crowd {
-    writers: Vec<Writer>,
-    searchers: Vec<Searcher>,
-}
-
-impl Crowd {
-    fn new(writers: u64, searchers: u64) -> Crowd {
-        Crowd {
-            writers: (0..writers).map(Writer::new).collect(),
-            searchers: (0..searchers).map(Searcher::new).collect(),
-        }
-    }
-
-    /// Lets all of them work until `end` has ended the server. What breaks before `ending` is set is a fault.
-    fn live(&mut self, server: &mut Server, ending: &AtomicBool, end: impl FnOnce(&mut Server)) {
-        let address = server.address.clone();
-        std::thread::scope(|scope| {
-            for writer in &mut self.writers {
-                let client = Client::new(&address);
-                scope.spawn(move || writer.run(&client, ending));
-            }
-            for searcher in &mut self.searchers {
-                let client = Client::new(&address);
-                scope.spawn(move || searcher.run(&client, ending));
-            }
-            end(server);
-        });
-    }
-
-    /// Prints what happened, and fails if any of it should not have.
-    fn report(&self, kills: &str, verdict: &Verdict, recoveries: &mut [Duration]) {
-        let acknowledged: usize = self.writers.iter().map(|writer| writer.acknowledged).sum();
-        let refused: usize = self.writers.iter().map(|writer| writer.refused).sum();
-        let searches: usize = self.searchers.iter().map(|searcher| searcher.answers).sum();
-        let surprises: Vec<_> = self.writers.iter().flat_map(|writer| &writer.surprises).collect();
-        let errors: Vec<_> = self.searchers.iter().flat_map(|searcher| &searcher.errors).collect();
-        let Verdict { lost, phantoms, half, open, happened, .. } = verdict;
-        println!(
-            "{kills}: {acknowledged} writes acknowledged, {refused} refused, {open} unanswered \
-             of which {happened} had happened; lost {lost}, phantoms {phantoms}, half-applied {half}; \
-             {searches} searches, {} errors; spawn to ready p50 {:.0} ms, p99 {:.0} ms",
-            errors.len(),
-            percentile(recoveries, 0.5),
-            percentile(recoveries, 0.99)
-        );
-        verdict.must_be_clean();
-        assert!(surprises.is_empty(), "answers to writers: {surprises:#?}");
-        assert!(errors.is_empty(), "answers to searchers: {errors:#?}");
-        assert!(acknowledged >= recoveries.len() && refused <= acknowledged, "too little was written");
-    }
-}
-
-fn create(client: &Client) {
-    let (status, document) = client.put("", &schema(DIMENSION)).unwrap();
-    assert_eq!(status, 201, "{document}");
-}
 
 #[test]
 fn kills_at_random_moments_lose_nothing() {
@@ -174,17 +114,6 @@ fn a_collection_whose_making_was_killed_is_there_or_is_not() {
             return;
         }
     }
-}
-
-/// Whether processes can be traced here; says so if not.
-fn can_trace() -> bool {
-    let mut strace = Command::new("strace");
-    let strace = strace.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let can = strace.status().is_ok_and(|status| status.success());
-    if !can {
-        println!("skipped: kills at each sync need strace, and the right to trace");
-    }
-    can
 }
 
 /// Whether that is how the traced server ended.

@@ -1,5 +1,5 @@
 //! Writes over HTTP against the real program: what they do, how soon they are found, and what is left of them
-//! when the program is killed.
+//! when the program is killed, the power cut, or the disk fails or is full.
 //!
 //! The normal run is short. The long one prints the figures that are worth keeping:
 //! `SHORTLIST_LONG=1 cargo test --release -p shortlist-tools --test live -- --nocapture --test-threads 1`
@@ -9,10 +9,15 @@
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
+mod fault;
 mod fresh;
+mod full;
 mod house;
 mod kill;
+mod mount;
 mod plain;
+mod power;
 mod searcher;
 mod writer;
 
@@ -38,6 +43,7 @@ fn percentile(times: &mut [Duration], share: f64) -> f64 {
 }
 
 /// Numbers that look random and are the same in every run (splitmix64).
+#[derive(Clone)]
 struct Random(u64);
 
 impl Random {

@@ -25,6 +25,24 @@ pub struct Item {
 
 pub type Items = BTreeMap<String, Item>;
 
+/// What became of a batch.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    Acknowledged,
+    /// It was not made, for sure: this status says so.
+    Refused(u16),
+    /// Nobody knows.
+    Open,
+    /// An answer that should not be.
+    Strange(String),
+}
+
+/// Whether an answer says that nothing was written.
+fn is_refusal(status: u16, problem: &Value) -> bool {
+    matches!(status, 429 | 507) || (status == 503 && problem["type"] == "/problems/writes-closed")
+}
+
+#[derive(Clone, Copy)]
 enum Call {
     Upsert,
     Patch,
@@ -32,6 +50,7 @@ enum Call {
 }
 
 /// A batch, and what each of its ids is after it.
+#[derive(Clone)]
 pub struct Batch {
     n: u64,
     call: Call,
@@ -59,6 +78,7 @@ impl Batch {
     }
 }
 
+#[derive(Clone)]
 pub struct Writer {
     pub name: String,
     random: Random,
@@ -75,6 +95,8 @@ pub struct Writer {
     /// Batches that were sent when the server died, and had not happened.
     undone: BTreeSet<u64>,
     pub acknowledged: usize,
+    /// Answers that came after the power was cut.
+    pub late: usize,
     pub refused: usize,
     /// What should never happen.
     pub surprises: Vec<String>,
@@ -92,30 +114,54 @@ impl Writer {
             open: None,
             undone: BTreeSet::new(),
             acknowledged: 0,
+            late: 0,
             refused: 0,
             surprises: Vec::new(),
         }
     }
 
     /// Sends batches until the server is gone; before `ending` is set that is a surprise.
-    pub fn run(&mut self, client: &Client, ending: &AtomicBool) {
+    pub fn run(&mut self, client: &Client, ending: &AtomicBool, cut: &AtomicBool) {
         loop {
-            let batch = self.batch();
-            match batch.send(client) {
-                Ok((200, answer)) => self.acknowledge(&batch, &answer),
-                Ok((429 | 507, _)) => {
-                    self.refused += 1;
-                    self.undone.insert(batch.n);
-                    std::thread::sleep(Duration::from_millis(5));
+            match self.step_before(client, cut) {
+                Step::Acknowledged => {}
+                Step::Refused(429 | 507) => std::thread::sleep(Duration::from_millis(5)),
+                Step::Refused(_) | Step::Open if ending.load(SeqCst) => return,
+                step => {
+                    let (name, n) = (&self.name, self.next - 1);
+                    return self.surprises.push(format!("{name} {n}: {step:?}"));
                 }
-                answer => {
-                    let is_the_end = matches!(answer, Err(_) | Ok((503, _))) && ending.load(SeqCst);
-                    if !is_the_end {
-                        self.surprises.push(format!("{} {}: {answer:?}", self.name, batch.n));
-                    }
-                    self.open = Some(batch);
-                    return;
-                }
+            }
+        }
+    }
+
+    /// Sends one batch. After an open one there is no next before `settle`.
+    pub fn step(&mut self, client: &Client) -> Step {
+        self.step_before(client, &AtomicBool::new(false))
+    }
+
+    /// The same; what is answered after `cut` was set is no promise: with the power really gone nobody would have heard it.
+    fn step_before(&mut self, client: &Client, cut: &AtomicBool) -> Step {
+        let batch = self.batch();
+        match batch.send(client) {
+            Ok((200, _)) if cut.load(SeqCst) => {
+                self.late += 1;
+                self.open = Some(batch);
+                Step::Open
+            }
+            Ok((200, answer)) => {
+                self.acknowledge(&batch, &answer);
+                Step::Acknowledged
+            }
+            Ok((status, problem)) if is_refusal(status, &problem) => {
+                self.refused += 1;
+                self.undone.insert(batch.n);
+                Step::Refused(status)
+            }
+            answer => {
+                let strange = matches!(answer, Ok((status, _)) if status != 503);
+                self.open = Some(batch);
+                if strange { Step::Strange(format!("{answer:?}")) } else { Step::Open }
             }
         }
     }

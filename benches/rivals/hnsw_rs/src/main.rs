@@ -1,7 +1,8 @@
 //! hnsw_rs as a contestant of the side-by-side benchmark (see ../README.md).
 //!
 //! `build` makes an index and prints one JSON line; `serve` loads it, prints one JSON line, then
-//! answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line until its input ends.
+//! answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line until its input ends; and each line
+//! `filter EF IDS_FILE STEM` too, whose masks in STEM.mask are as ../filtering.py writes them.
 
 mod vectors;
 
@@ -128,10 +129,14 @@ fn serve<D: Distance<f32> + Default + Send + Sync>(options: &Options) -> Result<
     for line in io::stdin().lock().lines() {
         let line = line?;
         let mut words = line.splitn(3, ' ');
-        let (Some("search"), Some(ef), Some(file)) = (words.next(), words.next(), words.next()) else {
+        let (Some(what), Some(ef), Some(files)) = (words.next(), words.next(), words.next()) else {
             return Err(format!("cannot understand {line:?}").into());
         };
-        say(measure(&index, &queries, k, ef.parse()?, file)?)?;
+        say(match (what, files.split_once(' ')) {
+            ("search", _) => measure(&index, &queries, k, ef.parse()?, files)?,
+            ("filter", Some((file, stem))) => measure_filtered(&index, &queries, k, ef.parse()?, file, stem)?,
+            _ => return Err(format!("cannot understand {line:?}").into()),
+        })?;
     }
     Ok(())
 }
@@ -160,6 +165,31 @@ fn measure<D: Distance<f32> + Send + Sync>(
     if ids_file != "-" {
         fs::write(ids_file, id_bytes(&found, k))?;
     }
+    Ok(json!({"ef": ef, "qps": queries.rows as f64 / seconds}))
+}
+
+/// One query after the other, each with its own mask, or all with the only one.
+fn measure_filtered<D: Distance<f32> + Send + Sync>(
+    index: &Hnsw<f32, D>,
+    queries: &Vectors,
+    k: usize,
+    ef: usize,
+    ids_file: &str,
+    stem: &str,
+) -> Result<serde_json::Value> {
+    let bytes = fs::read(format!("{stem}.mask"))?;
+    let count = u32::from_le_bytes(bytes[..4].try_into()?) as usize;
+    let masks: Vec<&[u8]> = bytes[8..].chunks_exact((bytes.len() - 8) / count).collect();
+    warm_up(index, queries, k, ef);
+    let mut found = Vec::with_capacity(queries.rows);
+    let start = Instant::now();
+    for i in 0..queries.rows {
+        let mask = masks[i % count];
+        let passes = |id: &usize| mask[id / 8] >> (id % 8) & 1 == 1;
+        found.push(index.search_filter(queries.row(i), k, ef, Some(&passes)));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    fs::write(ids_file, id_bytes(&found, k))?;
     Ok(json!({"ef": ef, "qps": queries.rows as f64 / seconds}))
 }
 

@@ -32,7 +32,7 @@ impl ItemSource {
         }
         Ok(Self {
             path: args.items.clone(),
-            vectors: args.vectors.clone(),
+            vectors: args.vectors.clone().unwrap_or_default(),
             options: ItemOptions {
                 id_field: args.id_field.clone(),
                 vector_column: args.vector_column.clone(),

@@ -17,8 +17,12 @@ use crate::progress::{Progress, Report};
 /// The lineage of a build. Of paths only the files' names are kept: where they lay is nobody else's business.
 pub fn of(args: &Args, schema: &Schema, show: Report) -> Result<Value> {
     let mut inputs = Vec::new();
-    let given =
-        [("vectors", Some(&args.vectors)), ("items", args.items.as_ref()), ("schema", args.schema.as_ref())];
+    let given = [
+        ("vectors", args.vectors.as_ref()),
+        ("items", args.items.as_ref()),
+        ("schema", args.schema.as_ref()),
+        ("export", args.export.as_ref()),
+    ];
     let mut known: Option<(&Path, Value)> = None;
     for (role, path) in given.into_iter().filter_map(|(role, path)| path.map(|path| (role, path))) {
         let digest = match &known {

@@ -10,6 +10,26 @@ use shortlist::collection::CollectionName;
 /// The variable that holds the caller's key.
 const KEY: &str = "SHORTLIST_KEY";
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For connecting, where an answer may take as long as its work.
+const CONNECTING: Duration = Duration::from_secs(10);
+
+/// A whole collection that comes in.
+pub struct Copy {
+    /// The sequence number whose state it is.
+    pub seq: u64,
+    /// UUID of the collection.
+    pub collection: String,
+    /// Its bytes.
+    pub body: ureq::BodyReader<'static>,
+    length: Option<u64>,
+}
+
+impl Copy {
+    /// Bytes that were announced.
+    pub fn length(&self) -> Result<u64> {
+        self.length.ok_or_else(|| anyhow!("the answer does not say how long it is"))
+    }
+}
 
 /// A collection of a server.
 pub struct Client {
@@ -40,6 +60,41 @@ impl Client {
             collection: format!("http://{host}/v1/collections/{name}"),
             key: std::env::var(KEY).ok(),
         }))
+    }
+
+    /// The collection's name.
+    pub fn name(&self) -> &str {
+        self.collection.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Asks for an `export` or a `backup`.
+    pub fn copy(&self, what: &str) -> Result<Copy> {
+        let config = ureq::Agent::config_builder().timeout_connect(Some(CONNECTING));
+        let agent: ureq::Agent = config.http_status_as_error(false).build().into();
+        let mut request = agent.get(format!("{}/{what}", self.collection));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let answer = request.call().with_context(|| format!("no answer from {}", self.collection))?;
+        if !answer.status().is_success() {
+            self.read(Ok(answer))?;
+            bail!("{}: no copy came", self.collection);
+        }
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let seq = header("x-shortlist-seq").and_then(|seq| seq.parse().ok());
+        let seq = seq.ok_or_else(|| anyhow!("{}: the answer has no x-shortlist-seq", self.collection))?;
+        let collection = header("x-shortlist-collection").unwrap_or_default().to_owned();
+        let length = header("content-length").and_then(|length| length.parse().ok());
+        Ok(Copy { seq, collection, length, body: answer.into_body().into_reader() })
+    }
+
+    /// Makes the collection, unless it is there with the same schema.
+    pub fn create(&self, schema: &Value) -> Result<Value> {
+        let mut request = self.agent.put(&self.collection);
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.read(request.send_json(schema))
     }
 
     /// The attributes of its schema.

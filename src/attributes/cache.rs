@@ -1,0 +1,147 @@
+//! What is kept between requests: values by key, bounded in bytes, those used longest ago dropped first.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Names a value by all that it depends on; a hash without known collisions, so that nobody can ask for another's.
+pub type CacheKey = [u8; 32];
+
+/// Values by key, shared between threads. A value that is larger than the bound is kept alone.
+#[derive(Debug)]
+pub struct Cache<V> {
+    inner: Mutex<Inner<V>>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Inner<V> {
+    entries: HashMap<CacheKey, Entry<V>>,
+    bytes: usize,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: V,
+    bytes: usize,
+    used: u64,
+}
+
+impl<V: Clone> Cache<V> {
+    /// An empty cache of at most so many bytes.
+    pub fn new(most: usize) -> Self {
+        Cache { inner: Mutex::new(Inner { entries: HashMap::new(), bytes: 0, clock: 0 }), most }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &CacheKey) -> Option<V> {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        let entry = inner.entries.get_mut(key)?;
+        entry.used = now;
+        Some(entry.value.clone())
+    }
+
+    /// The value of a key; a new one, of no bytes yet, when there is none.
+    pub fn get_or_new(&self, key: &CacheKey, new: impl FnOnce() -> V) -> V {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        let entry = inner.entries.entry(*key).or_insert_with(|| Entry { value: new(), bytes: 0, used: now });
+        entry.used = now;
+        entry.value.clone()
+    }
+
+    /// Keeps a value, in place of the one that its key had.
+    pub fn put(&self, key: &CacheKey, value: V, bytes: usize) {
+        self.get_or_new(key, || value.clone());
+        let mut inner = self.lock();
+        if let Some(entry) = inner.entries.get_mut(key) {
+            entry.value = value;
+        }
+        drop(inner);
+        self.weigh(key, bytes);
+    }
+
+    /// Says how many bytes a value takes by now.
+    pub fn weigh(&self, key: &CacheKey, bytes: usize) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.entries.get_mut(key) else { return };
+        let before = std::mem::replace(&mut entry.bytes, bytes);
+        inner.bytes = inner.bytes - before + bytes;
+        if inner.bytes > self.most {
+            inner.shrink(self.most);
+        }
+    }
+
+    /// Values, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.entries.len(), inner.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<V>> {
+        // Nothing is left half done under the lock but a sum of bytes, which bounds and decides nothing else.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Inner<V> {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Drops those used longest ago until a quarter of the bytes is free, so that not every new value has to look for one;
+    /// the last used stays in any case.
+    fn shrink(&mut self, most: usize) {
+        let mut by_age: Vec<(u64, CacheKey)> =
+            self.entries.iter().map(|(key, entry)| (entry.used, *key)).collect();
+        by_age.sort_unstable();
+        by_age.pop();
+        for (_, key) in by_age {
+            if self.bytes <= most / 4 * 3 {
+                break;
+            }
+            if let Some(entry) = self.entries.remove(&key) {
+                self.bytes -= entry.bytes;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> CacheKey {
+        [number; 32]
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_bytes_stay_within_the_bound() {
+        let cache = Cache::new(100);
+        for number in 0..10 {
+            cache.put(&key(number), number, 10);
+        }
+        assert_eq!(cache.size(), (10, 100));
+        assert_eq!(cache.get(&key(0)), Some(0));
+        cache.put(&key(10), 10, 10);
+        let (entries, bytes) = cache.size();
+        assert!(bytes <= 100 && bytes == entries * 10 && entries >= 7);
+        assert_eq!((cache.get(&key(0)), cache.get(&key(1)), cache.get(&key(10))), (Some(0), None, Some(10)));
+    }
+
+    #[test]
+    fn values_are_replaced_grow_and_are_kept_alone_when_too_large() {
+        let cache = Cache::new(100);
+        cache.put(&key(1), 1, 40);
+        cache.put(&key(1), 2, 60);
+        assert_eq!((cache.get(&key(1)), cache.size()), (Some(2), (1, 60)));
+        assert_eq!(cache.get_or_new(&key(2), || 7), 7);
+        assert_eq!(cache.get_or_new(&key(2), || 8), 7);
+        cache.weigh(&key(2), 1000);
+        assert_eq!((cache.get(&key(2)), cache.size()), (Some(7), (1, 1000)));
+        cache.weigh(&key(9), 5);
+        assert_eq!(cache.size(), (1, 1000));
+    }
+}

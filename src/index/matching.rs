@@ -1,0 +1,309 @@
+//! Which items a filter lets through, exactly, at one sequence number; kept between requests and brought up to date.
+//!
+//! Slots never change, so what is known of one stays right until it dies: a kept set is brought to a later state by asking the
+//! filter about the slots born since, and taking out those that died since. A request whose view is older than a kept set (it
+//! began before a write that another has seen) makes its own.
+//!
+//! Expired items that nobody has deleted yet are in the sets; searches leave them out.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::view::View;
+use crate::attributes::{Bitset, Cache, Filter, FilterContext, FilterError, ItemFacts, TestSets};
+
+/// Bytes of kept sets of filters, and of single tests.
+const KEPT_BYTES: usize = 64 << 20;
+/// Sets of more items than this that are not kept do without the set of their nodes: a walk asks a node's items instead.
+const FEW: usize = 1 << 14;
+
+/// Items of one view that pass a test.
+#[derive(Debug, Clone)]
+pub struct Matching {
+    /// The sequence number whose state this is.
+    seq: u64,
+    /// The items' slots, none of them dead; as many bits as the view has slots.
+    slots: Bitset,
+    count: usize,
+    /// The nodes that they hang on, and how many these are.
+    nodes: Option<(Bitset, usize)>,
+    /// Deaths that were taken into account.
+    deaths: usize,
+}
+
+/// A matching that is kept. None while it is made.
+type Kept = Arc<Mutex<Option<Arc<Matching>>>>;
+
+/// What an index keeps of filters.
+#[derive(Debug)]
+pub(super) struct Filters {
+    tests: TestSets,
+    matching: Cache<Kept>,
+    /// Tells this index from one that was opened later.
+    index: u64,
+}
+
+impl Filters {
+    pub fn new() -> Filters {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let index = NEXT.fetch_add(1, Relaxed);
+        Filters { tests: TestSets::new(KEPT_BYTES), matching: Cache::new(KEPT_BYTES), index }
+    }
+}
+
+impl Matching {
+    /// These slots, as far as they are in the view. For a set that is used once.
+    pub(super) fn once(view: &View<'_>, mut slots: Bitset) -> Matching {
+        view.leave_out_dead(&mut slots);
+        let count = slots.count();
+        let mut matching = Matching { seq: view.seq(), slots, count, nodes: None, deaths: 0 };
+        if count <= FEW {
+            matching.find_nodes(view);
+        }
+        matching
+    }
+
+    fn nothing() -> Matching {
+        let nodes = Some((Bitset::empty(0), 0));
+        Matching { seq: 0, slots: Bitset::empty(0), count: 0, nodes, deaths: 0 }
+    }
+
+    /// Items.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether an item is in it.
+    #[inline]
+    pub fn contains(&self, slot: u32) -> bool {
+        self.slots.contains(slot)
+    }
+
+    /// The items' slots.
+    pub fn slots(&self) -> &Bitset {
+        &self.slots
+    }
+
+    /// The nodes that they hang on, if these were looked for.
+    pub(super) fn nodes(&self) -> Option<&Bitset> {
+        self.nodes.as_ref().map(|(nodes, _)| nodes)
+    }
+
+    /// How many nodes they hang on, at most.
+    pub(super) fn node_count(&self) -> usize {
+        self.nodes.as_ref().map_or(self.count, |&(_, count)| count)
+    }
+
+    /// The sequence number whose state this is.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether any of its items may hang on a node; right where the nodes were looked for.
+    #[inline]
+    pub(super) fn touches(&self, node: u32) -> bool {
+        self.nodes().is_none_or(|nodes| nodes.contains(node))
+    }
+
+    fn bytes(&self) -> usize {
+        self.slots.len() / 8 + self.nodes().map_or(0, Bitset::len) / 8 + 128
+    }
+
+    fn find_nodes(&mut self, view: &View<'_>) {
+        let mut nodes = Bitset::empty(view.graph().nodes());
+        self.slots.iter().for_each(|slot| nodes.insert(view.node(slot)));
+        let count = nodes.count();
+        self.nodes = Some((nodes, count));
+    }
+
+    /// Brings a set to the state of a view that is no older; `since(start)` gives the passing slots from `start` (a multiple
+    /// of 64) on, counted from there.
+    fn advance(
+        &mut self,
+        view: &View<'_>,
+        since: impl FnOnce(usize) -> Result<Bitset, FilterError>,
+    ) -> Result<(), FilterError> {
+        let known = self.slots.len();
+        if view.items() as usize > known || known == 0 {
+            let start = known / 64 * 64;
+            self.slots.extend(start, &since(start)?);
+        }
+        let (nodes, node_count) = self.nodes.get_or_insert_with(|| (Bitset::empty(0), 0));
+        nodes.grow(view.graph().nodes());
+        for slot in self.slots.iter_from(known as u32) {
+            self.count += 1;
+            nodes.insert(view.node(slot));
+        }
+        *node_count = nodes.count();
+        self.bury(view);
+        self.seq = view.seq();
+        Ok(())
+    }
+
+    /// Adds slots that were found to pass, as far as they are known and in the view.
+    fn add(&mut self, view: &View<'_>, slots: impl Iterator<Item = u32>) {
+        let Some((nodes, node_count)) = &mut self.nodes else { return };
+        for slot in slots {
+            if (slot as usize) < self.slots.len() && !self.slots.contains(slot) {
+                self.slots.insert(slot);
+                self.count += 1;
+                nodes.insert(view.node(slot));
+            }
+        }
+        *node_count = nodes.count();
+    }
+
+    /// Takes out what died up to the view, and nodes that carry nothing of the set any more.
+    fn bury(&mut self, view: &View<'_>) {
+        let Some((nodes, node_count)) = &mut self.nodes else { return };
+        let mut left = Vec::new();
+        for slot in view.deaths_since(self.deaths) {
+            self.deaths += 1;
+            if self.slots.contains(slot) {
+                self.slots.remove(slot);
+                self.count -= 1;
+                left.push(view.node(slot));
+            }
+        }
+        left.sort_unstable();
+        left.dedup();
+        for node in left {
+            if nodes.contains(node) && !view.items_on(node).any(|slot| self.slots.contains(slot)) {
+                nodes.remove(node);
+                *node_count -= 1;
+            }
+        }
+    }
+}
+
+impl View<'_> {
+    /// The items of this view that pass a filter, and how many. Kept by what the filter tests: the same filter again costs no
+    /// more than what was written in between. Errors only for a context value that is missing or of the wrong type.
+    pub fn matching(&self, filter: &Filter, context: &FilterContext) -> Result<Arc<Matching>, FilterError> {
+        let filter = filter.bind(context)?;
+        let filters = &self.index().filters;
+        let since = |start| filter.evaluate_since(start, self.columns(), self, context, &filters.tests);
+        let Some(key) = filter.key() else { return Ok(Arc::new(Matching::once(self, since(0)?))) };
+        let kept = filters.matching.get_or_new(&key, Kept::default);
+        let mut place = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out while it is changed, so that a panic leaves none rather than half of one.
+        let mut matching = match place.take() {
+            Some(matching) if matching.seq > self.seq() => {
+                *place = Some(matching);
+                drop(place);
+                return Ok(Arc::new(Matching::once(self, since(0)?)));
+            }
+            Some(matching) => matching,
+            None => Arc::new(Matching::nothing()),
+        };
+        if matching.seq < self.seq() || matching.slots.len() < self.items() as usize {
+            Arc::make_mut(&mut matching).advance(self, since)?;
+            filters.matching.weigh(&key, matching.bytes());
+        }
+        *place = Some(Arc::clone(&matching));
+        Ok(matching)
+    }
+
+    /// The items of this view that a set of ids names. The set keeps what it found: used again, it looks for new ids alone, and
+    /// for new versions of items among what was written in between.
+    pub fn named(&self, ids: &IdSet) -> Arc<Matching> {
+        let mut inner = ids.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { ids, fresh, known } = &mut *inner;
+        let here = known.take().filter(|(index, _)| *index == self.index().filters.index);
+        if here.as_ref().is_some_and(|(_, matching)| matching.seq > self.seq()) {
+            *known = here;
+            let mut slots = Bitset::empty(self.items() as usize);
+            ids.iter().filter_map(|id| self.find(id)).for_each(|slot| slots.insert(slot));
+            return Arc::new(Matching::once(self, slots));
+        }
+        let is_new = here.is_none();
+        let (_, mut matching) = here.unwrap_or_else(|| {
+            fresh.extend(ids.iter().cloned());
+            (0, Arc::new(Matching::nothing()))
+        });
+        if !fresh.is_empty() || matching.seq < self.seq() || matching.slots.len() < self.items() as usize {
+            let matching = Arc::make_mut(&mut matching);
+            if is_new {
+                // All are looked for below.
+                matching.slots.grow(self.items() as usize);
+            }
+            let since = |start: usize| {
+                let named = |slot: u32| ids.contains(self.id(slot));
+                Ok(Bitset::from_fn(self.items() as usize - start, |at| named(at + start as u32)))
+            };
+            // The ids are asked about slots born since; it cannot fail, as no filter is evaluated.
+            let _ = matching.advance(self, since);
+            matching.add(self, fresh.drain(..).filter_map(|id| self.find(&id)));
+        }
+        *known = Some((self.index().filters.index, Arc::clone(&matching)));
+        matching
+    }
+
+    /// The items of this view among these slots.
+    pub fn these(&self, slots: impl IntoIterator<Item = u32>) -> Arc<Matching> {
+        let mut set = Bitset::empty(self.items() as usize);
+        slots.into_iter().for_each(|slot| set.insert(slot));
+        let mut matching = Matching::once(self, set);
+        if matching.nodes.is_none() {
+            matching.find_nodes(self);
+        }
+        Arc::new(matching)
+    }
+}
+
+/// Ids of items that are there or not, to be found again in every state of an index, or in another index. Shared between
+/// threads.
+#[derive(Debug, Default)]
+pub struct IdSet {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    ids: HashSet<Arc<str>>,
+    /// Those that `known` has not been told of.
+    fresh: Vec<Arc<str>>,
+    /// Of one index, the items that the others name.
+    known: Option<(u64, Arc<Matching>)>,
+}
+
+impl IdSet {
+    /// These ids.
+    pub fn new<'a>(ids: impl IntoIterator<Item = &'a str>) -> IdSet {
+        let set = IdSet::default();
+        set.add(ids);
+        set
+    }
+
+    /// Adds ids.
+    pub fn add<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            let id: Arc<str> = id.into();
+            if inner.ids.insert(Arc::clone(&id)) {
+                inner.fresh.push(id);
+            }
+        }
+    }
+
+    /// Takes ids out; all others are looked for afresh.
+    pub fn remove<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            inner.ids.remove(id);
+        }
+        inner.fresh.clear();
+        inner.known = None;
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
