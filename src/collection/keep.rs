@@ -313,8 +313,14 @@ impl Inner {
         }
         let published_at = format_time(now_millis());
         let new = Manifest { file, published_at, covers, ..manifest };
-        new.write(&self.directory)?;
-        *self.manifest() = new.clone();
+        let written = new.write(&self.directory);
+        // A sync that fails after the renaming: the new manifest is there, but may be gone after a power cut. The old file and
+        // the log stay until a later checkpoint succeeds.
+        let is_there = || Manifest::read(&self.directory).is_ok_and(|found| found.as_ref() == Some(&new));
+        if written.is_ok() || is_there() {
+            *self.manifest() = new.clone();
+        }
+        written?;
         remove_strays(&self.directory, &new.file)
     }
 

@@ -337,7 +337,7 @@ impl Collection {
             uncovered: inner.uncovered(),
             log_bytes: inner.log_bytes.load(Relaxed),
             log_segments: inner.log_segments.load(Relaxed) as usize,
-            waiting: inner.queue.len(),
+            waiting: inner.queue.waiting(),
             dead_share: dead as f64 / slots.max(1) as f64,
             unswept_nodes: index.unswept(),
             repaired_links: inner.repaired_links.load(Relaxed),
