@@ -373,8 +373,9 @@ impl Inner {
         IndexRef(self.open.load_full())
     }
 
-    pub fn set_index(&self, index: Index) {
-        self.open.store(Arc::new(OpenIndex { index, verification: Verification::default() }));
+    /// Another index answers from now on; the old one, which searches may still hold.
+    pub fn set_index(&self, index: Index) -> Arc<OpenIndex> {
+        self.open.swap(Arc::new(OpenIndex { index, verification: Verification::default() }))
     }
 
     pub fn manifest(&self) -> MutexGuard<'_, Manifest> {
