@@ -5,13 +5,16 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::index::PlanKind;
-use crate::rank::Shortfall;
+use crate::rank::{Basis, Policy, Shortfall};
 
 /// The answer of a search.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SearchAnswer<'a> {
-    /// Best first.
+    /// Best first; empty with `group_by`.
     pub results: Vec<Hit<'a>>,
+    /// With `group_by`: groups in the order of their best results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<Group<'a>>>,
     /// How it was answered.
     pub plan: Plan,
     /// Limits that could not be met, and why the list is short if it is.
@@ -19,6 +22,9 @@ pub struct SearchAnswer<'a> {
     /// Ids among the query's `items` that are not in the collection.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// Names among `exclude.sets` of which there is no set, or none any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_sets: Vec<String>,
     /// Microseconds from query to answer, without HTTP.
     pub took_us: u64,
     /// The log's sequence number that the index covers.
@@ -29,18 +35,55 @@ pub struct SearchAnswer<'a> {
     pub seed: u64,
     /// What `now` meant, RFC 3339.
     pub now: String,
+    /// The stored profile that ranked, `name@version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Why the profile's fallback served: `no-query`, `budget` or `min-results`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<&'static str>,
+    /// For each id of the request's `why`: its score and place, or what kept it off the list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub why: Vec<Value>,
+    /// Goes on in the list, as long as there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Results with one value of an attribute.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Group<'a> {
+    /// The value.
+    #[schema(value_type = Object)]
+    pub value: Value,
+    /// Best first.
+    pub results: Vec<Hit<'a>>,
 }
 
 /// One result.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Hit<'a> {
     /// The item's id.
     pub id: &'a str,
-    /// What results are ordered by: the profile's score, the similarity without one.
+    /// What results are ordered by: the profile's score; without one the similarity, or the value of `order_by` (minus it when
+    /// the smallest comes first, 0 without a value).
     #[serde(serialize_with = "shortest")]
     pub score: f64,
-    /// Cosine, inner product or minus the squared distance: higher is better.
-    pub similarity: f32,
+    /// Cosine, inner product or minus the squared distance: higher is better. Left out when no vector was compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f32>,
+    /// The sources that brought it, when the query has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// The rule that pinned it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+    /// How it was explored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explored: Option<Exploration>,
+    /// The chance that an explored item had of this slot, given the slots before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
     /// The attributes asked for; missing ones are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -56,6 +99,15 @@ pub struct Hit<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub explain: Option<Value>,
+}
+
+/// How an item was explored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Exploration {
+    /// How it was chosen.
+    pub policy: Policy,
+    /// What its propensity is worth: nothing to off-policy learning when it is `deterministic`.
+    pub basis: Basis,
 }
 
 /// Writes a score that came from an f32 with an f32's digits: half as many, and the same as `similarity`'s.
@@ -79,4 +131,7 @@ pub struct Plan {
     pub ef: usize,
     /// Nodes whose distance was computed, over all walks.
     pub visited: usize,
+    /// Whether `budget_ms` ended the search: the results are the best by then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
 }

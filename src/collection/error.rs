@@ -46,8 +46,21 @@ pub enum SearchError {
         /// The ids.
         ids: Vec<String>,
     },
-    /// There is no such profile.
-    #[error("there is no profile {name:?}: this version stores none, give the profile itself as `rank`")]
+    /// There is nothing to search by.
+    #[error(
+        "exactly one of vector, vector_f32, vector_f16, item, items, vectors, ids, order_by, sources is needed, given: none"
+    )]
+    NoQuery {
+        /// Where.
+        pointer: String,
+    },
+    /// A ranked list is not kept any more.
+    #[error(
+        "the list of this cursor is not kept any more: 60 s after it was last read, or when too many were begun since"
+    )]
+    Gone,
+    /// There is no such profile, or no such version.
+    #[error("there is no profile {name:?}")]
     UnknownProfile {
         /// What was given.
         name: String,
@@ -105,11 +118,13 @@ impl SearchError {
             SearchError::Invalid { pointer, .. }
             | SearchError::OutOfRange { pointer, .. }
             | SearchError::NotSupported { pointer, .. }
+            | SearchError::NoQuery { pointer }
             | SearchError::UnknownItems { pointer, .. }
             | SearchError::Vector { pointer, .. }
             | SearchError::Filter { pointer, .. }
             | SearchError::Profile { pointer, .. } => pointer,
             SearchError::UnknownProfile { .. } => "/profile",
+            SearchError::Gone => "/cursor",
             SearchError::Embedding { .. } => "/query/embedding",
             SearchError::Behind { .. } => "/min_seq",
         }

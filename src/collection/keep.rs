@@ -22,7 +22,7 @@ use super::served::{IndexRef, Inner, OpenIndex, ROOM, Records, ReplayError, appl
 use super::write::WriteBatch;
 use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
-use crate::attributes::format_time;
+use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
 use crate::index::Index;
 use crate::log::Log;
@@ -236,7 +236,7 @@ impl Inner {
         let started = Instant::now();
         let index = self.index();
         let reopens = may_reopen && (must_reopen || index.stale_share() >= self.settings.reopen_share);
-        if self.uncovered() == 0 && !reopens {
+        if self.uncovered() == 0 && !reopens && !self.state_is_aside() {
             return Ok(());
         }
         self.check_sound(&index)?;
@@ -267,6 +267,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
+    fn state_is_aside(&self) -> bool {
+        self.index().seq() > 0 && self.directory.join(super::publish::STATE).exists()
+    }
+
     /// Ends the log's segment, so that the checkpoint covers it whole and it can go: else a log whose last segment alone is
     /// over `log_max_bytes` would take no write ever again.
     fn rotate_log(&self) {
@@ -288,8 +293,12 @@ impl Inner {
 
     fn write_checkpoint(&self, index: &Index, path: &Path) -> Result<u64, CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
-        let checkpoint = index.checkpoint().map_err(failed)?;
+        let mut checkpoint = index.checkpoint().map_err(failed)?;
         let seq = checkpoint.seq();
+        if seq > 0 {
+            let view = index.view(i64::MIN);
+            checkpoint.set_state(self.register.to_bytes(seq, &|id| view.find(id).is_some()));
+        }
         let hash = self.commit().as_ref().and_then(|commit| {
             commit.positions.iter().rev().find(|position| position.seq == seq).map(|position| position.hash)
         });
@@ -324,6 +333,11 @@ impl Inner {
             *self.manifest() = new.clone();
         }
         written?;
+        let state = self.directory.join(super::publish::STATE);
+        if covers > 0 && state.exists() {
+            // The new file has it.
+            std::fs::remove_file(&state).map_err(|error| CatalogueError::io("remove", &state, error))?;
+        }
         remove_strays(&self.directory, &new.file)
     }
 

@@ -23,39 +23,56 @@ mod catalogue;
 mod commit;
 mod error;
 mod export;
+mod extras;
+mod fields;
+mod groups;
 mod keep;
+mod limits;
 mod name;
 mod once;
+mod order;
+mod page;
 mod priority;
 mod publish;
 mod query;
 mod queue;
 mod recent;
+mod recipe;
 mod record;
 mod request;
+mod retrieve;
+mod rules;
 mod search;
 mod served;
 mod start;
 mod startup;
+mod state;
 mod verify;
 mod write;
 
-pub use answer::{Hit, Plan, SearchAnswer};
+pub use answer::{Exploration, Group, Hit, Plan, SearchAnswer};
 pub use backup::{BackupFile, BackupManifest, receive_backup, restore_backup};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;
 pub use error::SearchError;
 pub(crate) use error::nearest;
 pub use export::{Export, ExportDeleted, ExportEnd, ExportHeader, ExportItem};
+pub use limits::SearchLimits;
 pub use name::CollectionName;
 pub use once::OnceKey;
 pub use publish::{Manifest, publish};
+pub use recipe::Recipe;
 pub use request::{
-    Exclude, Later, QueryDocument, Return, SearchRequest, Strategy, WeightedItem, WeightedVector,
+    Exclude, GroupBy, OrderBy, QueryDocument, Return, SearchRequest, SourceDocument, Strategy, WeightedItem,
+    WeightedVector,
 };
-pub use search::{SearchLimits, search};
+pub use search::search;
 pub use served::{Collection, IndexRef, WriteFigures, WriteSettings};
 pub use startup::{StartPhase, StartProgress};
+pub use state::{
+    Counts, Event, EventKind, EventsRequest, ExcludeSet, ExcludeSetPatch, ExcludeSetRequest, ProfileVersion,
+    StateLimits, StateRequest, StoredProfile, changes_between,
+};
 pub(crate) use write::check_embedding;
 pub use write::{
     DeleteRequest, Missing, PatchItem, PatchRequest, UpsertItem, UpsertRequest, WriteBatch, WriteError,

@@ -22,6 +22,8 @@ use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
+/// What the index file before the current one kept beside the items, for a current one that was built without it.
+pub(super) const STATE: &str = "state.lines";
 /// Bytes of `index-<uuid>.slx`.
 const INDEX_FILE_LEN: usize = 46;
 
@@ -133,7 +135,11 @@ pub(super) fn install(
     sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
     let _lock = publisher_lock(&directory)?;
 
-    let collection = match Manifest::read(&directory)? {
+    let current = Manifest::read(&directory)?;
+    if let Some(current) = &current {
+        keep_state(&directory, &current.file)?;
+    }
+    let collection = match current {
         Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
             let reason = format!(
                 "was written to: its log belongs to collection {}, the file to {collection}; a build from an export takes \
@@ -183,6 +189,18 @@ fn put_in_place(
     manifest.write(directory)?;
     remove_strays(directory, &manifest.file)?;
     Ok(manifest)
+}
+
+/// Profiles, exclude sets and counters outlive the index file that has them: a build from an export has none.
+fn keep_state(directory: &Path, file: &str) -> Result<(), CatalogueError> {
+    let path = directory.join(STATE);
+    // What cannot be read any more must not keep a sound file from taking its place.
+    let state = Index::open(&directory.join(file), Mode::Mapped).ok().and_then(|index| index.state().ok());
+    let Some(Some(state)) = state else { return Ok(()) };
+    crate::file::write_atomically(&path, |out| {
+        out.write_all(&state).map_err(crate::file::FileError::io("writing the state"))
+    })
+    .map_err(|source| CatalogueError::Checkpoint { path: path.clone(), source })
 }
 
 /// Two publishers of one collection go one after the other: neither removes what the other is about to name.

@@ -1,9 +1,13 @@
 //! From the query document to checked vectors: which vectors to search by, and which items not to return.
 
+use std::collections::HashSet;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use half::f16;
+use serde_json::Value;
 
-use super::request::{QueryDocument, Strategy, WeightedItem, WeightedVector};
+use super::order::Order;
+use super::request::{QueryDocument, SourceDocument, Strategy, WeightedItem, WeightedVector};
 use super::{SearchError, SearchLimits};
 use crate::attributes::ItemFacts;
 use crate::index::{Query, QueryError, Schema, View};
@@ -17,7 +21,47 @@ pub(super) struct Weighted {
     pub weight: f32,
 }
 
-/// What to search by.
+/// What to search by: one query, or several that are blended.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub parts: Vec<Part>,
+    /// Items that the query names: never results.
+    pub own: Vec<u32>,
+    /// Ids that are not there.
+    pub skipped: Vec<String>,
+}
+
+/// One of the queries.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Empty when it is the only one.
+    pub name: String,
+    pub source: Source,
+    /// Its own, and where in the request it stands.
+    pub filter: Option<(Value, String)>,
+    pub share: f64,
+}
+
+/// Where candidates come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Vectors(Resolved),
+    /// A given list.
+    List(Vec<u32>),
+    Order(Order),
+}
+
+impl Prepared {
+    /// The queries that compare vectors.
+    pub fn vectors(&self) -> impl Iterator<Item = &Resolved> {
+        self.parts.iter().filter_map(|part| match &part.source {
+            Source::Vectors(resolved) => Some(resolved),
+            _ => None,
+        })
+    }
+}
+
+/// Vectors to search by.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     /// A search for each; more than one are united by the best weighted similarity.
@@ -35,67 +79,162 @@ impl Resolved {
         Resolved { positives: vec![Weighted { query, weight: 1.0 }], ..Resolved::default() }
     }
 
+    /// The similarity of an item: to the vector, or the best weighted one to a positive minus the best to a negative.
+    pub fn similarity(&self, view: &View<'_>, item: u32) -> f32 {
+        if let ([only], []) = (&self.positives[..], &self.negatives[..]) {
+            return view.similarity(&only.query, item);
+        }
+        let best = |side: &[Weighted]| {
+            let weighed = side.iter().map(|one| weigh(view.similarity(&one.query, item), one.weight));
+            weighed.fold(f32::NEG_INFINITY, f32::max)
+        };
+        let similarity = best(&self.positives);
+        if self.negatives.is_empty() {
+            return similarity;
+        }
+        (similarity - best(&self.negatives)).clamp(f32::MIN, f32::MAX)
+    }
+
     /// Whether similarities are a combination of several, not the similarity to one vector.
     pub fn is_combined(&self) -> bool {
         self.positives.len() + self.negatives.len() > 1
     }
 }
 
-/// Reads the query document against an index.
+/// Reads a query document, at pointer `at` of the request, against an index.
 pub(super) fn resolve(
     view: &View<'_>,
     query: &QueryDocument,
+    at: &str,
     limits: &SearchLimits,
-) -> Result<Resolved, SearchError> {
-    let form = the_form(query)?;
+) -> Result<Prepared, SearchError> {
+    let form = the_form(query, at)?;
     check_embedding(view.schema(), query)?;
     if query.strategy.is_some() && form != "items" {
         return Err(SearchError::invalid(
-            "/query/strategy",
+            format!("{at}/strategy"),
             format!("strategy goes with `items`, the query is `{form}`"),
         ));
     }
+    if let Some(sources) = &query.sources {
+        return blend(view, sources, at, limits);
+    }
+    let mut prepared = Prepared::default();
+    let source = if let Some(ids) = &query.ids {
+        Source::List(listed(view, ids, at, &mut prepared.skipped)?)
+    } else if let Some(order) = &query.order_by {
+        Source::Order(Order::parse(order, view.schema(), &format!("{at}/order_by"))?)
+    } else {
+        let mut resolved = resolve_vectors(view, query, at, limits)?;
+        prepared.own = std::mem::take(&mut resolved.own);
+        prepared.skipped = std::mem::take(&mut resolved.skipped);
+        Source::Vectors(resolved)
+    };
+    prepared.parts.push(Part { name: String::new(), source, filter: None, share: 1.0 });
+    Ok(prepared)
+}
+
+fn resolve_vectors(
+    view: &View<'_>,
+    query: &QueryDocument,
+    at: &str,
+    limits: &SearchLimits,
+) -> Result<Resolved, SearchError> {
     match (&query.item, &query.items, &query.vectors) {
-        (Some(id), _, _) => one_item(view, id),
+        (Some(id), _, _) => one_item(view, id, at),
         (_, Some(items), _) => match query.strategy.unwrap_or(Strategy::Average) {
-            Strategy::Average => average(view, items),
-            Strategy::Best => best_of_items(view, items, limits),
+            Strategy::Average => average(view, items, at),
+            Strategy::Best => best_of_items(view, items, at, limits),
         },
-        (_, _, Some(vectors)) => best_of_vectors(view, vectors),
+        (_, _, Some(vectors)) => best_of_vectors(view, vectors, at),
         _ => {
             let forms = Forms { vector: &query.vector, f32: &query.vector_f32, f16: &query.vector_f16 };
-            let (vector, pointer) = forms.read("/query")?;
+            let (vector, pointer) = forms.read(at)?;
             Ok(Resolved::of(checked(view, &vector, &pointer)?))
         }
     }
 }
 
+/// The items of a list that are there, each once.
+fn listed(
+    view: &View<'_>,
+    ids: &[String],
+    at: &str,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<u32>, SearchError> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        match view.find(id) {
+            Some(item) if seen.insert(item) => items.push(item),
+            Some(_) => {}
+            None => skipped.push(id.clone()),
+        }
+    }
+    if items.is_empty() {
+        let pointer = format!("{at}/ids");
+        return Err(SearchError::UnknownItems { pointer, ids: std::mem::take(skipped) });
+    }
+    Ok(items)
+}
+
+/// Several queries. One whose items are all unknown has no candidates; when that is so of all, it is an error.
+fn blend(
+    view: &View<'_>,
+    sources: &[SourceDocument],
+    at: &str,
+    limits: &SearchLimits,
+) -> Result<Prepared, SearchError> {
+    let mut prepared = Prepared::default();
+    let mut unknown = None;
+    for (place, source) in sources.iter().enumerate() {
+        let at = format!("{at}/sources/{place}");
+        if !source.share.is_finite() || source.share <= 0.0 || source.share > 1e9 {
+            let reason = format!("share is {}, it must be above 0 and at most 1e9", source.share);
+            return Err(SearchError::invalid(format!("{at}/share"), reason));
+        }
+        if source.name.is_empty() || sources[..place].iter().any(|other| other.name == source.name) {
+            let reason = format!("{:?}: names of sources are not empty and unique", source.name);
+            return Err(SearchError::invalid(format!("{at}/name"), reason));
+        }
+        if source.query.sources.is_some() {
+            return Err(SearchError::invalid(format!("{at}/query/sources"), "a source has no sources"));
+        }
+        match resolve(view, &source.query, &format!("{at}/query"), limits) {
+            Ok(mut one) => {
+                prepared.own.append(&mut one.own);
+                prepared.skipped.append(&mut one.skipped);
+                let filter = source.filter.clone().map(|filter| (filter, format!("{at}/filter")));
+                let named = |part: Part| Part {
+                    name: source.name.clone(),
+                    filter: filter.clone(),
+                    share: source.share,
+                    ..part
+                };
+                prepared.parts.extend(one.parts.into_iter().map(named));
+            }
+            Err(SearchError::UnknownItems { pointer, ids }) => {
+                prepared.skipped.extend(ids.iter().cloned());
+                unknown = Some(SearchError::UnknownItems { pointer, ids });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match unknown {
+        _ if sources.is_empty() => Err(SearchError::NoQuery { pointer: format!("{at}/sources") }),
+        Some(error) if prepared.parts.is_empty() => Err(error),
+        _ => Ok(prepared),
+    }
+}
+
 /// The one form of query that is given.
-fn the_form(query: &QueryDocument) -> Result<&'static str, SearchError> {
-    let given: Vec<&str> = [
-        ("vector", query.vector.is_some()),
-        ("vector_f32", query.vector_f32.is_some()),
-        ("vector_f16", query.vector_f16.is_some()),
-        ("item", query.item.is_some()),
-        ("items", query.items.is_some()),
-        ("vectors", query.vectors.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, given)| given.then_some(name))
-    .collect();
-    match given[..] {
-        ["vector"] => Ok("vector"),
-        ["vector_f32"] => Ok("vector_f32"),
-        ["vector_f16"] => Ok("vector_f16"),
-        ["item"] => Ok("item"),
-        ["items"] => Ok("items"),
-        ["vectors"] => Ok("vectors"),
-        _ => {
-            let given = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
-            let reason = format!(
-                "exactly one of vector, vector_f32, vector_f16, item, items, vectors is needed, given: {given}"
-            );
-            Err(SearchError::invalid("/query", reason))
+fn the_form(query: &QueryDocument, at: &str) -> Result<&'static str, SearchError> {
+    match query.forms()[..] {
+        [one] => Ok(one),
+        [] => Err(SearchError::NoQuery { pointer: at.to_owned() }),
+        ref several => {
+            let reason = format!("exactly one form of query is allowed, given: {}", several.join(" and "));
+            Err(SearchError::invalid(at, reason))
         }
     }
 }
@@ -113,16 +252,14 @@ fn checked(view: &View<'_>, vector: &[f32], pointer: &str) -> Result<Query, Sear
     view.query(vector).map_err(|source| SearchError::Vector { pointer: pointer.to_owned(), source })
 }
 
-fn one_item(view: &View<'_>, id: &str) -> Result<Resolved, SearchError> {
+fn one_item(view: &View<'_>, id: &str, at: &str) -> Result<Resolved, SearchError> {
+    let pointer = format!("{at}/item");
     let Some(item) = view.find(id) else {
-        return Err(SearchError::UnknownItems {
-            pointer: "/query/item".to_owned(),
-            ids: vec![id.to_owned()],
-        });
+        return Err(SearchError::UnknownItems { pointer, ids: vec![id.to_owned()] });
     };
     let mut vector = Vec::new();
     view.vector(item, &mut vector);
-    Ok(Resolved { own: vec![item], ..Resolved::of(checked(view, &vector, "/query/item")?) })
+    Ok(Resolved { own: vec![item], ..Resolved::of(checked(view, &vector, &pointer)?) })
 }
 
 /// Items of a query that are there, with weights; the ids of the others.
@@ -131,21 +268,21 @@ struct Known {
     skipped: Vec<String>,
 }
 
-fn known_items(view: &View<'_>, items: &[WeightedItem]) -> Result<Known, SearchError> {
+fn known_items(view: &View<'_>, items: &[WeightedItem], pointer: &str) -> Result<Known, SearchError> {
     let mut known = Vec::with_capacity(items.len());
     let mut skipped = Vec::new();
     for (at, item) in items.iter().enumerate() {
-        check_weight(item.weight, || format!("/query/items/{at}/weight"))?;
+        check_weight(item.weight, || format!("{pointer}/{at}/weight"))?;
         match view.find(&item.id) {
             Some(slot) => known.push((slot, item.weight)),
             None => skipped.push(item.id.clone()),
         }
     }
     if items.is_empty() {
-        return Err(SearchError::invalid("/query/items", "items is empty, at least one is needed"));
+        return Err(SearchError::invalid(pointer, "items is empty, at least one is needed"));
     }
     if known.is_empty() {
-        return Err(SearchError::UnknownItems { pointer: "/query/items".to_owned(), ids: skipped });
+        return Err(SearchError::UnknownItems { pointer: pointer.to_owned(), ids: skipped });
     }
     Ok(Known { items: known, skipped })
 }
@@ -157,8 +294,9 @@ fn check_weight(weight: f32, pointer: impl Fn() -> String) -> Result<(), SearchE
     Err(SearchError::invalid(pointer(), format!("weight is {weight}, it must be finite and not 0")))
 }
 
-fn average(view: &View<'_>, items: &[WeightedItem]) -> Result<Resolved, SearchError> {
-    let Known { items: known, skipped } = known_items(view, items)?;
+fn average(view: &View<'_>, items: &[WeightedItem], at: &str) -> Result<Resolved, SearchError> {
+    let pointer = format!("{at}/items");
+    let Known { items: known, skipped } = known_items(view, items, &pointer)?;
     let mut vectors = Vec::with_capacity(known.len());
     for (item, weight) in &known {
         let mut vector = Vec::new();
@@ -166,9 +304,9 @@ fn average(view: &View<'_>, items: &[WeightedItem]) -> Result<Resolved, SearchEr
         vectors.push((vector, *weight));
     }
     let vector = weighted_average(&vectors, view.schema().metric)
-        .map_err(|reason| SearchError::invalid("/query/items", reason))?;
+        .map_err(|reason| SearchError::invalid(pointer.as_str(), reason))?;
     let own = known.into_iter().map(|(item, _)| item).collect();
-    Ok(Resolved { own, skipped, ..Resolved::of(checked(view, &vector, "/query/items")?) })
+    Ok(Resolved { own, skipped, ..Resolved::of(checked(view, &vector, &pointer)?) })
 }
 
 /// Cosine sums directions (a stored length means nothing there); dot divides by the sum of |w|, l2 by the sum of w.
@@ -208,12 +346,14 @@ fn is_rounding(sum: &[f64], vectors: &[(Vec<f32>, f32)]) -> bool {
 fn best_of_items(
     view: &View<'_>,
     items: &[WeightedItem],
+    at: &str,
     limits: &SearchLimits,
 ) -> Result<Resolved, SearchError> {
-    let Known { items: known, skipped } = known_items(view, items)?;
+    let pointer = format!("{at}/items");
+    let Known { items: known, skipped } = known_items(view, items, &pointer)?;
     if known.len() > limits.query_vectors {
         return Err(SearchError::OutOfRange {
-            pointer: "/query/items".to_owned(),
+            pointer,
             name: "items of strategy `best`",
             value: known.len() as u64,
             least: 1,
@@ -225,22 +365,23 @@ fn best_of_items(
     let mut vector = Vec::new();
     for (item, weight) in known {
         view.vector(item, &mut vector);
-        add(&mut resolved, checked(view, &vector, "/query/items")?, weight);
+        add(&mut resolved, checked(view, &vector, &pointer)?, weight);
         resolved.own.push(item);
     }
-    needs_a_positive(resolved, "/query/items")
+    needs_a_positive(resolved, &pointer)
 }
 
-fn best_of_vectors(view: &View<'_>, vectors: &[WeightedVector]) -> Result<Resolved, SearchError> {
+fn best_of_vectors(view: &View<'_>, vectors: &[WeightedVector], at: &str) -> Result<Resolved, SearchError> {
     let mut resolved = Resolved::default();
-    for (at, given) in vectors.iter().enumerate() {
-        let pointer = format!("/query/vectors/{at}");
+    let list = format!("{at}/vectors");
+    for (place, given) in vectors.iter().enumerate() {
+        let pointer = format!("{list}/{place}");
         check_weight(given.weight, || format!("{pointer}/weight"))?;
         let forms = Forms { vector: &given.vector, f32: &given.vector_f32, f16: &given.vector_f16 };
         let (vector, pointer) = forms.read(&pointer)?;
         add(&mut resolved, checked(view, &vector, &pointer)?, given.weight);
     }
-    needs_a_positive(resolved, "/query/vectors")
+    needs_a_positive(resolved, &list)
 }
 
 fn add(resolved: &mut Resolved, query: Query, weight: f32) {
@@ -349,7 +490,7 @@ mod tests {
     fn one_form_only() {
         let query =
             QueryDocument { item: Some("a".into()), vector: Some(vec![1.0]), ..QueryDocument::default() };
-        assert!(the_form(&query).unwrap_err().to_string().contains("vector and item"));
-        assert!(the_form(&QueryDocument::default()).unwrap_err().to_string().contains("none"));
+        assert!(the_form(&query, "/query").unwrap_err().to_string().contains("vector and item"));
+        assert!(the_form(&QueryDocument::default(), "").unwrap_err().to_string().contains("order_by"));
     }
 }

@@ -1,12 +1,13 @@
 //! Changes as the log's records hold them: resolved effects, with attributes by name.
 //!
-//! Layout, little-endian: version u8 (1), count of names u16, each name as text; count of changes u32, then each:
+//! Layout, little-endian: version u8 (1), count of names u16 (0 without a put), each name as text; count of changes u32, then each:
 //!
 //! | tag | fields |
 //! |---|---|
 //! | 1 put | id text, flags u8 (1 has a vector, 2 attributes that are not listed are kept), vector bytes with length u32, inserted_at i64, version u64, expires_at i64, count of cells u16, each name u16 and value |
 //! | 2 delete | id text, version u64, time i64 |
 //! | 3 note | shelf u8, key text, has a value u8, value with length u32, time i64 |
+//! | 32 state | length u32, bytes: profiles, exclude sets and events, see `state` |
 //!
 //! A new kind of change takes the next tag; a program that does not know a tag refuses the record.
 //!
@@ -19,6 +20,7 @@ use crate::index::{Change, Note, Put};
 const VERSION: u8 = 1;
 const HAS_VECTOR: u8 = 1;
 const KEEPS: u8 = 2;
+const STATE: u8 = 32;
 
 /// A record cannot be read, or does not fit the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +35,10 @@ pub struct RecordError {
 /// Writes changes; cells are by ordinal of `schema`.
 pub(super) fn encode(changes: &[Change], schema: &AttributeSchema) -> Vec<u8> {
     let mut out = Encoder(vec![VERSION]);
-    out.u16(schema.len() as u16);
-    schema.iter().for_each(|(name, _)| out.text(name));
+    let named = changes.iter().any(|change| matches!(change, Change::Put(_)));
+    let names: Vec<&str> = schema.iter().filter(|_| named).map(|(name, _)| name).collect();
+    out.u16(names.len() as u16);
+    names.into_iter().for_each(|name| out.text(name));
     out.u32(changes.len() as u32);
     for change in changes {
         match change {
@@ -53,6 +57,11 @@ pub(super) fn encode(changes: &[Change], schema: &AttributeSchema) -> Vec<u8> {
                 out.u32(value.len() as u32);
                 out.0.extend_from_slice(value.as_bytes());
                 out.u64(*at as u64);
+            }
+            Change::State(bytes) => {
+                out.0.push(STATE);
+                out.u32(bytes.len() as u32);
+                out.0.extend_from_slice(bytes);
             }
         }
     }
@@ -194,6 +203,10 @@ impl<'a> Decoder<'a> {
                     at: self.u64()? as i64,
                 },
                 3 => Change::Note(self.note()?),
+                STATE => {
+                    let length = self.u32()?;
+                    Change::State(self.bytes(length as usize)?.to_vec())
+                }
                 tag => return Err(format!("a change of kind {tag}")),
             });
         }
@@ -279,6 +292,7 @@ mod tests {
             Change::Delete { id: "gone".into(), version: 3, at: -4 },
             Change::Note(Note { shelf: 7, key: "k".into(), value: Some("é".into()), at: 5 }),
             Change::Note(Note { shelf: 7, key: String::new(), value: None, at: -5 }),
+            Change::State(b"{}".to_vec()),
         ]
     }
 
@@ -302,7 +316,9 @@ mod tests {
         let bytes = encode(&[Change::Put(put)], &one);
         let Change::Put(read) = &decode(1, &bytes, &schema()).unwrap()[0] else { panic!("a put") };
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
-        assert!(decode(1, &encode(&[], &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        let note = [Change::State(vec![7])];
+        assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
     }
 
     #[test]

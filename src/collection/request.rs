@@ -31,9 +31,9 @@ pub struct SearchRequest {
     /// Compare with every matching item instead of walking the graph.
     #[serde(default)]
     pub exact: bool,
-    /// A stored profile's name. This version stores none.
+    /// A stored profile, `name` for its active version or `name@version`.
     pub profile: Option<String>,
-    /// A profile document for this request.
+    /// A profile document for this request; with `profile`, an RFC 7396 merge patch over that.
     #[schema(value_type = Option<Object>)]
     pub rank: Option<Value>,
     /// Values that filters and profiles refer to.
@@ -51,25 +51,34 @@ pub struct SearchRequest {
     /// Refuse with 503 unless the index covers the log up to this.
     pub min_seq: Option<u64>,
 
-    /// Comes with a later version.
+    /// Milliseconds after which the best so far is the answer.
+    pub budget_ms: Option<u64>,
+    /// `start` begins a ranked list that is paged by `limit`; the answer's `cursor` goes on in it.
+    pub cursor: Option<String>,
+    /// Groups by the value of an attribute: `limit` counts groups.
+    pub group_by: Option<GroupBy>,
+
+    /// Ids to account for: why each stands where it does, or is not on the list.
     #[serde(default)]
-    #[schema(ignore)]
-    pub budget_ms: Later,
-    /// Comes with a later version.
-    #[serde(default)]
-    #[schema(ignore)]
-    pub why: Later,
-    /// Comes with a later version.
-    #[serde(default)]
-    #[schema(ignore)]
-    pub cursor: Later,
-    /// Comes with a later version.
-    #[serde(default)]
-    #[schema(ignore)]
-    pub group_by: Later,
+    pub why: Vec<String>,
 }
 
-/// What to search by: exactly one of `vector`, `vector_f32`, `vector_f16`, `item`, `items`, `vectors`.
+/// Groups of results.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupBy {
+    /// A keyword, int or bool; items without it are in no group.
+    pub attribute: String,
+    /// Results of each group, 1 unless given.
+    #[serde(default = "one_result")]
+    pub size: usize,
+}
+
+fn one_result() -> usize {
+    1
+}
+
+/// What to search by: exactly one of `vector`, `vector_f32`, `vector_f16`, `item`, `items`, `vectors`, `ids`, `order_by`, `sources`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueryDocument {
@@ -90,18 +99,70 @@ pub struct QueryDocument {
     /// The tower that made the vectors; another than the collection's is refused with 409.
     pub embedding: Option<String>,
 
-    /// Comes with a later version.
+    /// These items, in this order: a list to be ranked.
+    pub ids: Option<Vec<String>>,
+    /// By an attribute, for users without history.
+    pub order_by: Option<OrderBy>,
+    /// A blend of several queries.
+    #[schema(no_recursion)]
+    pub sources: Option<Vec<SourceDocument>>,
+}
+
+/// An order without a vector.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBy {
+    /// An int, float, time or bool, or `_inserted_at`, `_seq`, `_impressions`, `_clicks`. Items without it come last.
+    pub attribute: String,
+    /// The largest first.
     #[serde(default)]
-    #[schema(ignore)]
-    pub ids: Later,
-    /// Comes with a later version.
-    #[serde(default)]
-    #[schema(ignore)]
-    pub order_by: Later,
-    /// Comes with a later version.
-    #[serde(default)]
-    #[schema(ignore)]
-    pub sources: Later,
+    pub descending: bool,
+}
+
+/// One of several queries that are blended.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceDocument {
+    /// Its name, which results bear.
+    pub name: String,
+    /// What it searches by; no `sources` of its own.
+    #[schema(no_recursion)]
+    pub query: QueryDocument,
+    /// What its results must match, beside the search's own filter.
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Value>,
+    /// Its share of the candidates, against the other shares; 1 unless given.
+    #[serde(default = "one_share")]
+    pub share: f64,
+}
+
+fn one_share() -> f64 {
+    1.0
+}
+
+impl QueryDocument {
+    /// The forms of query that are given.
+    pub(super) fn forms(&self) -> Vec<&'static str> {
+        [
+            ("vector", self.vector.is_some()),
+            ("vector_f32", self.vector_f32.is_some()),
+            ("vector_f16", self.vector_f16.is_some()),
+            ("item", self.item.is_some()),
+            ("items", self.items.is_some()),
+            ("vectors", self.vectors.is_some()),
+            ("ids", self.ids.is_some()),
+            ("order_by", self.order_by.is_some()),
+            ("sources", self.sources.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Whether there is nothing to search by.
+    pub fn is_absent(&self) -> bool {
+        self.forms().is_empty()
+    }
 }
 
 /// An item with its weight; negative: away from it.
@@ -147,10 +208,9 @@ pub struct Exclude {
     /// These items; an id that is not there is no error.
     #[serde(default)]
     pub ids: Vec<String>,
-    /// Comes with a later version.
+    /// What is in these kept sets; one that is not there (any more) is named in the answer.
     #[serde(default)]
-    #[schema(ignore)]
-    pub sets: Later,
+    pub sets: Vec<String>,
 }
 
 /// What results carry beside id and scores.
@@ -168,21 +228,6 @@ pub struct Return {
     pub terms: bool,
 }
 
-/// A field of the API that this version does not serve. `null` and an empty list ask for nothing and are fine.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Later(Value);
-
-impl Later {
-    fn is_asked_for(&self) -> bool {
-        match &self.0 {
-            Value::Null => false,
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        }
-    }
-}
-
 fn one() -> f32 {
     1.0
 }
@@ -198,17 +243,43 @@ impl SearchRequest {
 
     /// Candidates to retrieve, `ranked` by a profile or not.
     pub fn candidates(&self, ranked: bool, limits: &SearchLimits) -> usize {
-        let usual = if ranked {
-            self.limit().saturating_mul(4).max(200).min(limits.candidates)
+        let results = self.limit().saturating_mul(self.group_by.as_ref().map_or(1, |groups| groups.size));
+        let usual = if self.cursor.is_some() {
+            results.saturating_mul(10).max(1_000)
+        } else if ranked || self.group_by.is_some() {
+            results.saturating_mul(4).max(200)
         } else {
-            self.limit()
+            results
         };
-        self.candidates.unwrap_or(usual.max(self.limit()))
+        self.candidates.unwrap_or(usual.min(limits.candidates).max(self.limit()))
+    }
+
+    /// A field that does not go with the cursor of a list that was begun, if one is given.
+    pub(super) fn beside_a_cursor(&self) -> Option<&'static str> {
+        let query =
+            !self.query.is_absent() || self.query.strategy.is_some() || self.query.embedding.is_some();
+        [
+            ("query", query),
+            ("filter", self.filter.is_some()),
+            ("exclude", !self.exclude.ids.is_empty() || !self.exclude.sets.is_empty()),
+            ("candidates", self.candidates.is_some()),
+            ("ef", self.ef.is_some()),
+            ("exact", self.exact),
+            ("profile", self.profile.is_some()),
+            ("rank", self.rank.is_some()),
+            ("context", !self.context.is_empty()),
+            ("seed", self.seed.is_some()),
+            ("explain", self.explain),
+            ("budget_ms", self.budget_ms.is_some()),
+            ("group_by", self.group_by.is_some()),
+            ("why", !self.why.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
     }
 
     /// What can be refused without looking at an index.
     pub fn check(&self, limits: &SearchLimits) -> Result<(), SearchError> {
-        self.check_support()?;
         let range = |name, pointer: &str, value: Option<usize>, limit: usize, setting| match value {
             Some(value) if value == 0 || value > limit => Err(SearchError::OutOfRange {
                 pointer: pointer.to_owned(),
@@ -223,6 +294,11 @@ impl SearchRequest {
         range("limit", "/limit", self.limit, limits.limit, "limits.limit")?;
         range("candidates", "/candidates", self.candidates, limits.candidates, "limits.candidates")?;
         range("ef", "/ef", self.ef, limits.ef, "limits.ef")?;
+        range("budget_ms", "/budget_ms", self.budget_ms.map(|budget| budget as usize), 3_600_000, "none")?;
+        range("size", "/group_by/size", self.group_by.as_ref().map(|groups| groups.size), 1_000, "none")?;
+        if self.cursor.is_some() && self.group_by.is_some() {
+            return Err(SearchError::invalid("/cursor", "a list with a cursor has no groups"));
+        }
         if let Some(candidates) = self.candidates
             && candidates < self.limit()
         {
@@ -236,6 +312,28 @@ impl SearchRequest {
                 self.exclude.ids.len(),
                 limits.excluded_ids,
                 "limits.excluded_ids",
+            ),
+            ("ids to account for", "/why", self.why.len(), limits.why, "limits.why"),
+            (
+                "exclude sets",
+                "/exclude/sets",
+                self.exclude.sets.len(),
+                limits.exclude_sets,
+                "limits.exclude_sets",
+            ),
+            (
+                "ids",
+                "/query/ids",
+                self.query.ids.as_ref().map_or(0, Vec::len),
+                limits.query_ids,
+                "limits.query_ids",
+            ),
+            (
+                "sources",
+                "/query/sources",
+                self.query.sources.as_ref().map_or(0, Vec::len),
+                limits.query_sources,
+                "limits.query_sources",
             ),
             (
                 "items",
@@ -266,23 +364,6 @@ impl SearchRequest {
             }
         }
         self.check_depth(limits)
-    }
-
-    fn check_support(&self) -> Result<(), SearchError> {
-        let later = [
-            ("/budget_ms", "budget_ms", &self.budget_ms),
-            ("/why", "why", &self.why),
-            ("/cursor", "cursor", &self.cursor),
-            ("/group_by", "group_by", &self.group_by),
-            ("/exclude/sets", "exclude.sets", &self.exclude.sets),
-            ("/query/ids", "query.ids", &self.query.ids),
-            ("/query/order_by", "query.order_by", &self.query.order_by),
-            ("/query/sources", "query.sources", &self.query.sources),
-        ];
-        match later.into_iter().find(|(_, _, field)| field.is_asked_for()) {
-            Some((pointer, name, _)) => Err(SearchError::NotSupported { pointer: pointer.to_owned(), name }),
-            None => Ok(()),
-        }
     }
 
     fn check_depth(&self, limits: &SearchLimits) -> Result<(), SearchError> {
@@ -325,30 +406,6 @@ mod tests {
     }
 
     #[test]
-    fn later_fields_are_refused_by_name_and_empty_ones_are_not() {
-        assert_eq!(
-            check(json!({"cursor": null, "why": [], "group_by": null, "exclude": {"sets": []}})),
-            Ok(())
-        );
-        for (document, name) in [
-            (json!({"cursor": "x"}), "cursor"),
-            (json!({"why": ["id"]}), "why"),
-            (json!({"budget_ms": 20}), "budget_ms"),
-            (json!({"group_by": {"attribute": "a", "size": 2}}), "group_by"),
-            (json!({"exclude": {"sets": ["s"]}}), "exclude.sets"),
-            (json!({"query": {"ids": ["a"]}}), "query.ids"),
-            (json!({"query": {"order_by": {}}}), "query.order_by"),
-            (json!({"query": {"sources": [{}]}}), "query.sources"),
-        ] {
-            let error = check(document).unwrap_err();
-            assert!(
-                matches!(&error, SearchError::NotSupported { name: given, .. } if *given == name),
-                "{error:?}"
-            );
-        }
-    }
-
-    #[test]
     fn numbers_out_of_range_name_the_limit_and_the_setting() {
         for (document, pointer) in [
             (json!({"limit": 0}), "/limit"),
@@ -356,6 +413,10 @@ mod tests {
             (json!({"candidates": 100_001}), "/candidates"),
             (json!({"candidates": 99}), "/candidates"),
             (json!({"ef": 0}), "/ef"),
+            (json!({"budget_ms": 0}), "/budget_ms"),
+            (json!({"group_by": {"attribute": "a", "size": 0}}), "/group_by/size"),
+            (json!({"group_by": {"attribute": "a"}, "cursor": "start"}), "/cursor"),
+            (json!({"query": {"ids": vec!["x"; 10_001]}}), "/query/ids"),
             (json!({"filter": (0..70).fold(json!(1), |inner, _| json!([inner]))}), "/filter"),
             (json!({"exclude": {"ids": vec!["x"; 100_001]}}), "/exclude/ids"),
         ] {

@@ -1,60 +1,47 @@
-//! One search from query to ranked answer; each step is one function, in the order of [`search`].
+//! One search from query to ranked answer; each step is one function, in the order of [`answer`].
 //!
 //! Works without HTTP: the server and the program's `query INDEX` both come here.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::SearchError;
-use super::answer::{Hit, Plan, SearchAnswer};
-use super::error::nearest;
-use super::query::{Resolved, Weighted, resolve, weigh};
-use super::request::{Return, SearchRequest};
+use super::answer::SearchAnswer;
+use super::extras::Extras;
+use super::fields::Fields;
+use super::groups::GroupOf;
+use super::limits::SearchLimits;
+use super::page::{Cursors, keep_list, next_page};
+use super::query::{Part, Prepared, Resolved, resolve};
+use super::recipe::{Chosen, choose};
+use super::request::SearchRequest;
+use super::retrieve::{Effort, Pool, retrieve};
+use super::rules::RuleCounts;
+use super::state::{Facts, Register, SlotCaches, State};
+use super::{Collection, SearchError};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
-use crate::index::{Candidate, Found, Index, PlanKind, SearchParams, View};
-use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Ranking, Shortfall, merge_patch, rank};
+use crate::index::{Candidate, Index, Selection, View};
+use crate::rank::{ItemVectors, RankInput, Ranked, Ranking, RuleCount, Shortfall, Stages, rank};
 use crate::vector::Metric;
 
-/// What one search may ask for. Each is a setting, `limits.<name>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SearchLimits {
-    /// Results.
-    pub limit: usize,
-    /// Candidates before ranking.
-    pub candidates: usize,
-    /// Width of the search.
-    pub ef: usize,
-    /// Ids in `exclude.ids`.
-    pub excluded_ids: usize,
-    /// Items in `query.items`.
-    pub query_items: usize,
-    /// Vectors in `query.vectors`, items of strategy `best`: each costs a search.
-    pub query_vectors: usize,
-    /// Nesting of filter, profile and context.
-    pub json_depth: usize,
+/// What a search reads: an index at one moment, and what the collection keeps beside it at the same.
+pub(super) struct Moment<'a, 'm> {
+    pub index: &'a Index,
+    pub view: &'m View<'a>,
+    pub state: &'m State,
+    pub register: &'m Register,
+    pub caches: &'m SlotCaches,
+    /// None where nobody could come back with a cursor.
+    pub cursors: Option<&'m Cursors>,
+    /// What rules of stored profiles have touched.
+    pub rules: Option<&'m RuleCounts>,
+    pub now: i64,
+    pub started: Instant,
 }
 
-impl Default for SearchLimits {
-    fn default() -> Self {
-        SearchLimits {
-            limit: 10_000,
-            candidates: Index::MAX_EF,
-            ef: Index::MAX_EF,
-            excluded_ids: 100_000,
-            query_items: 1_000,
-            query_vectors: 100,
-            json_depth: 64,
-        }
-    }
-}
-
-/// Excluded items up to this many are taken off a longer list when nothing else filters, instead of filtering.
-const FEW_EXCLUDED: usize = 64;
-
-/// Answers a search as the index is when it begins. `now` is in milliseconds since the epoch. Blocking; for a pool, not a reactor.
+/// Answers a search of an index alone: without stored profiles, exclude sets and counters. `now` is in milliseconds since the
+/// epoch. Blocking; for a pool, not a reactor.
 pub fn search<'a>(
     index: &'a Index,
     request: SearchRequest,
@@ -62,29 +49,118 @@ pub fn search<'a>(
     now: i64,
 ) -> Result<SearchAnswer<'a>, SearchError> {
     let started = Instant::now();
-    let view = &index.view(now);
+    let (register, caches) = (Register::default(), SlotCaches::default());
+    let (view, state) = (index.view(now), register.newest());
+    let moment = Moment {
+        index,
+        view: &view,
+        state: &state,
+        register: &register,
+        caches: &caches,
+        cursors: None,
+        rules: None,
+        now,
+        started,
+    };
+    answer(&moment, request, limits)
+}
+
+impl Collection {
+    /// Answers a search by the newest moment; `take` gets the answer while what it borrows from is held. As [`search`].
+    pub fn search<T>(
+        &self,
+        request: SearchRequest,
+        limits: &SearchLimits,
+        now: i64,
+        take: impl FnOnce(SearchAnswer<'_>) -> T,
+    ) -> Result<T, SearchError> {
+        let started = Instant::now();
+        let inner = &self.inner;
+        loop {
+            let index = inner.index();
+            let view = index.view(now);
+            // Whoever took the index just before it was replaced takes the new one.
+            let Some(state) = inner.register.at(view.seq()) else { continue };
+            let moment = Moment {
+                index: &index,
+                view: &view,
+                state: &state,
+                register: &inner.register,
+                caches: &index.0.caches,
+                cursors: Some(&inner.cursors),
+                rules: Some(&inner.rule_counts),
+                now,
+                started,
+            };
+            return answer(&moment, request, limits).map(take);
+        }
+    }
+}
+
+fn answer<'a>(
+    moment: &Moment<'a, '_>,
+    request: SearchRequest,
+    limits: &SearchLimits,
+) -> Result<SearchAnswer<'a>, SearchError> {
+    let fields = Fields::check(moment.index, &request.fill)?;
+    if let Some(cursor) = request.cursor.as_deref().filter(|cursor| *cursor != START) {
+        return next_page(moment, &request, cursor, &fields, limits);
+    }
     request.check(limits)?;
-    check_seq(view, &request)?;
-    let fields = Fields::check(index, &request.fill)?;
-    let profile = profile(view, &request)?;
-    let query = resolve(view, &request.query, limits)?;
-    let (request, context) = freeze(request, now);
-    let allowed = allowed(view, &request, profile.as_ref(), &query, &context)?;
-    let wanted = request.candidates(profile.is_some(), limits);
-    let pool = candidates(view, &query, &allowed, wanted, &request)?;
-    let (ranked, shortfalls) = order(view, &request, profile.as_ref(), &query, &pool, &context)?;
-    let results = ranked.into_iter().map(|ranked| fields.fill(index, &request, ranked)).collect();
-    Ok(SearchAnswer {
-        results,
-        plan: pool.plan,
-        shortfalls,
-        skipped: query.skipped,
-        took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        seq: view.seq(),
-        build: index.build(),
-        seed: request.seed.unwrap_or_default(),
-        now: format_time(now),
-    })
+    check_seq(moment.view, &request)?;
+    moment.view.set_deadline(
+        request.budget_ms.and_then(|budget| moment.started.checked_add(Duration::from_millis(budget))),
+    );
+    let chosen = choose(&request, moment.state, &moment.view.schema().attributes, moment.caches)?;
+    let group_by = request.group_by.as_ref().map(|by| GroupOf::check(moment.index, by)).transpose()?;
+    let (request, context) = freeze(request, moment.now);
+    let facts = Facts::new(moment.view, moment.state, moment.register, moment.caches);
+    let seed = request.seed.unwrap_or_else(draw_seed);
+    let search = Search { moment, facts, request: &request, chosen, context, limits, seed };
+    let (query, fallback) = search.prepare()?;
+    let mut found = search.find(&query, fallback, group_by.as_ref())?;
+    let sources: Vec<&str> = query.parts.iter().map(|part| part.name.as_str()).collect();
+    let mut made = SearchAnswer {
+        results: Vec::new(),
+        groups: None,
+        plan: found.pool.plan,
+        shortfalls: std::mem::take(&mut found.shortfalls),
+        skipped: query.skipped.clone(),
+        missing_sets: search.missing_sets(),
+        took_us: 0,
+        seq: moment.view.seq(),
+        build: moment.index.build(),
+        seed,
+        now: format_time(moment.now),
+        profile: search.chosen.name.clone(),
+        fallback: found.fallback,
+        why: std::mem::take(&mut found.why),
+        cursor: None,
+    };
+    let page = match group_by {
+        Some(group_by) => {
+            let (groups, missing) = group_by.groups(moment.index, &request, &found.ranked, |ranked| {
+                fields.hit(moment.index, &request, ranked, &found.pool, &sources)
+            });
+            made.groups = Some(groups);
+            made.shortfalls.extend(missing);
+            Vec::new()
+        }
+        None if request.cursor.is_some() => keep_list(&search, &mut made, &found, &sources)?,
+        None => found.ranked,
+    };
+    let pool = &found.pool;
+    made.results =
+        page.into_iter().map(|ranked| fields.hit(moment.index, &request, ranked, pool, &sources)).collect();
+    made.took_us = micros(moment.started);
+    Ok(made)
+}
+
+/// Begins a list that is paged.
+const START: &str = "start";
+
+pub(super) fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn check_seq(view: &View<'_>, request: &SearchRequest) -> Result<(), SearchError> {
@@ -94,198 +170,296 @@ fn check_seq(view: &View<'_>, request: &SearchRequest) -> Result<(), SearchError
     }
 }
 
-/// The request's recipe. An empty `rank` is none.
-fn profile(view: &View<'_>, request: &SearchRequest) -> Result<Option<Profile>, SearchError> {
-    if let Some(name) = &request.profile {
-        return Err(SearchError::UnknownProfile { name: name.clone() });
-    }
-    let Some(patch) = &request.rank else { return Ok(None) };
-    if !patch.is_object() {
-        return Err(SearchError::invalid("/rank", "rank is a profile document: an object"));
-    }
-    let document = merge_patch(&json!({}), patch);
-    if document.as_object().is_some_and(Map::is_empty) {
-        return Ok(None);
-    }
-    let parsed = Profile::parse(&document, &view.schema().attributes);
-    parsed.map(Some).map_err(|error| SearchError::Profile {
-        pointer: format!("/rank{}", error.pointer),
-        reason: error.reason,
-    })
-}
-
-/// What `now`, the seed and the context stand for from here on. The context moves out of the request.
+/// What `now` and the context stand for from here on. The context moves out of the request.
 fn freeze(mut request: SearchRequest, now: i64) -> (SearchRequest, FilterContext) {
     let values = std::mem::take(&mut request.context);
-    request.seed.get_or_insert_with(draw_seed);
     (request, FilterContext { now, values })
 }
 
-/// Which items may be candidates.
-enum Allowed {
-    /// All but a few, which are taken off the list afterwards.
-    AllBut(Vec<u32>),
-    /// These.
-    Only(Bitset),
-}
-
-/// The request's filter and the profile's, without what `drop` rules match and what is excluded.
-fn allowed(
-    view: &View<'_>,
-    request: &SearchRequest,
-    profile: Option<&Profile>,
-    query: &Resolved,
-    context: &FilterContext,
-) -> Result<Allowed, SearchError> {
-    let evaluate = |filter: &Filter, at: &str| {
-        filter.evaluate(view.columns(), view, context).map_err(|error| filter_error(at, error))
-    };
-    let mut set: Option<Bitset> = None;
-    if let Some(document) = &request.filter {
-        let filter = Filter::parse(document, &view.schema().attributes)
-            .map_err(|error| filter_error("/filter", error))?;
-        set = Some(evaluate(&filter, "/filter")?);
-    }
-    if let Some(filter) = profile.and_then(Profile::filter) {
-        let matching = evaluate(filter, "/rank/filter")?;
-        match &mut set {
-            Some(set) => set.intersect(&matching),
-            None => set = Some(matching),
-        }
-    }
-    let drops = match profile {
-        Some(profile) => profile.drops(context).map_err(|error| filter_error("/rank", error))?,
-        None => Vec::new(),
-    };
-    for drop in drops {
-        let matching = evaluate(drop.filter, &format!("/rank{}", drop.pointer))?;
-        set.get_or_insert_with(|| view.all()).subtract(&matching);
-    }
-    Ok(without_excluded(view, set, excluded(view, request, query)))
-}
-
-fn excluded(view: &View<'_>, request: &SearchRequest, query: &Resolved) -> Vec<u32> {
-    let named = request.exclude.ids.iter().filter_map(|id| view.find(id));
-    let mut items: Vec<u32> = query.own.iter().copied().chain(named).collect();
-    items.sort_unstable();
-    items.dedup();
-    items
-}
-
-fn without_excluded(view: &View<'_>, set: Option<Bitset>, excluded: Vec<u32>) -> Allowed {
-    if set.is_none() && excluded.len() <= FEW_EXCLUDED {
-        return Allowed::AllBut(excluded);
-    }
-    let mut set = match set {
-        Some(mut set) => {
-            view.retain(&mut set);
-            set
-        }
-        None => view.all(),
-    };
-    for item in excluded {
-        set.remove(item);
-    }
-    Allowed::Only(set)
-}
-
-fn filter_error(at: &str, error: FilterError) -> SearchError {
+pub(super) fn filter_error(at: &str, error: FilterError) -> SearchError {
     SearchError::Filter { pointer: format!("{at}{}", error.pointer), reason: error.reason }
 }
 
-/// Candidates, best similarity first, and how they were found.
-struct Pool {
-    candidates: Vec<Candidate>,
-    plan: Plan,
+/// One search under way.
+pub(super) struct Search<'a, 'm> {
+    pub moment: &'m Moment<'a, 'm>,
+    pub facts: Facts<'m>,
+    pub request: &'m SearchRequest,
+    pub chosen: Chosen,
+    pub context: FilterContext,
+    pub limits: &'m SearchLimits,
+    pub seed: u64,
 }
 
-/// The `wanted` items most similar to the query.
-fn candidates(
-    view: &View<'_>,
-    query: &Resolved,
-    allowed: &Allowed,
-    wanted: usize,
-    request: &SearchRequest,
-) -> Result<Pool, SearchError> {
-    let ef = request.ef.unwrap_or(view.schema().default_ef);
-    let mut union: Vec<Candidate> = Vec::new();
-    let mut plan = Plan { kind: PlanKind::None, matching: 0, ef: 0, visited: 0 };
-    for positive in &query.positives {
-        let found = nearest_items(view, positive, allowed, wanted, ef, request.exact)?;
-        plan.kind = found.kind;
-        plan.matching = found.matching;
-        plan.ef = plan.ef.max(found.ef);
-        plan.visited += found.visited;
-        if union.is_empty() {
-            union = found.candidates;
-        } else {
-            union.extend(found.candidates);
-        }
-    }
-    if query.is_combined() {
-        union = combine(view, query, union);
-    }
-    union.truncate(wanted);
-    Ok(Pool { candidates: union, plan })
+/// What was found, ranked.
+pub(super) struct FoundList {
+    pub ranked: Vec<Ranked>,
+    /// For each id of the request's `why`.
+    pub why: Vec<Value>,
+    pub pool: Pool,
+    pub shortfalls: Vec<Shortfall>,
+    pub fallback: Option<&'static str>,
 }
 
-/// One search, without what is not allowed.
-fn nearest_items(
-    view: &View<'_>,
-    query: &Weighted,
-    allowed: &Allowed,
-    wanted: usize,
-    ef: usize,
-    exact: bool,
-) -> Result<Found, SearchError> {
-    let refused = |source| SearchError::Vector { pointer: "/query".to_owned(), source };
-    match allowed {
-        Allowed::Only(set) => {
-            let params = SearchParams { k: wanted, ef, allowed: Some(set), exact };
-            view.search(&query.query, &params).map_err(refused)
-        }
-        Allowed::AllBut(few) if wanted + few.len() > Index::MAX_EF => {
-            let Allowed::Only(set) = without_excluded(view, Some(view.all()), few.clone()) else {
-                return Err(SearchError::invalid("/exclude", "the exclusions could not be applied"));
-            };
-            nearest_items(view, query, &Allowed::Only(set), wanted, ef, exact)
-        }
-        Allowed::AllBut(few) => {
-            let params = SearchParams { k: wanted + few.len(), ef, allowed: None, exact };
-            let mut found = view.search(&query.query, &params).map_err(refused)?;
-            found.candidates.retain(|candidate| few.binary_search(&candidate.item).is_err());
-            found.candidates.truncate(wanted);
-            found.matching = found.matching.saturating_sub(few.len());
-            Ok(found)
-        }
+impl<'m> Search<'_, 'm> {
+    pub fn view(&self) -> &'m View<'m> {
+        self.moment.view
     }
-}
 
-/// The best weighted similarity to a positive minus the best to a negative, each item once, best first.
-fn combine(view: &View<'_>, query: &Resolved, union: Vec<Candidate>) -> Vec<Candidate> {
-    let best = |side: &[Weighted], item: u32| {
-        let weighed = side.iter().map(|one| weigh(view.similarity(&one.query, item), one.weight));
-        weighed.fold(f32::NEG_INFINITY, f32::max)
-    };
-    let mut seen = HashSet::with_capacity(union.len());
-    let mut combined: Vec<Candidate> = union
-        .into_iter()
-        .filter(|candidate| seen.insert(candidate.item))
-        .map(|Candidate { item, .. }| {
-            let mut similarity = best(&query.positives, item);
-            if !query.negatives.is_empty() {
-                similarity = (similarity - best(&query.negatives, item)).clamp(f32::MIN, f32::MAX);
+    /// The query, or the profile's fallback when it cannot be used.
+    fn prepare(&self) -> Result<(Prepared, Option<&'static str>), SearchError> {
+        match resolve(self.view(), &self.request.query, "/query", self.limits) {
+            Ok(query) => Ok((query, None)),
+            Err(error @ (SearchError::NoQuery { .. } | SearchError::UnknownItems { .. })) => {
+                let Some(mut fallback) = self.fallback()? else { return Err(error) };
+                if let SearchError::UnknownItems { ids, .. } = error {
+                    fallback.skipped.extend(ids);
+                }
+                Ok((fallback, Some("no-query")))
             }
-            Candidate { item, similarity }
-        })
-        .collect();
-    combined.sort_by(|a, b| {
-        b.similarity
-            .total_cmp(&a.similarity)
-            .then_with(|| view.id(a.item).as_bytes().cmp(view.id(b.item).as_bytes()))
-    });
-    combined
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The profile's fallback; None when there is none, or none of its items is there.
+    fn fallback(&self) -> Result<Option<Prepared>, SearchError> {
+        let Some(document) = self.chosen.fallback() else { return Ok(None) };
+        let at = self.chosen.pointer("/fallback/query");
+        match resolve(self.view(), document, &at, self.limits) {
+            Ok(query) => Ok(Some(query)),
+            Err(SearchError::UnknownItems { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Candidates, ranked; more of them while groups are missing, and those of the fallback when it has to serve.
+    fn find(
+        &self,
+        query: &Prepared,
+        fallback: Option<&'static str>,
+        group_by: Option<&GroupOf>,
+    ) -> Result<FoundList, SearchError> {
+        let mut effort = Effort {
+            wanted: self.request.candidates(self.chosen.recipe.is_some(), self.limits),
+            ef: self.request.ef.unwrap_or(self.view().schema().default_ef),
+            exact: self.request.exact,
+        };
+        let mut found = self.ranked(query, fallback, effort)?;
+        if let Some(group_by) = group_by.filter(|_| self.request.candidates.is_none()) {
+            for _ in 0..WIDER {
+                let exhausted = found.pool.candidates.len() < effort.wanted || found.pool.plan.interrupted;
+                if exhausted || group_by.count(self.moment.index, &found.ranked) >= self.request.limit() {
+                    break;
+                }
+                effort.wanted = (effort.wanted * 4).min(self.limits.candidates);
+                found = self.ranked(query, fallback, effort)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn ranked(
+        &self,
+        query: &Prepared,
+        fallback: Option<&'static str>,
+        effort: Effort,
+    ) -> Result<FoundList, SearchError> {
+        let (allowed, dropped) = self.allowed(query)?;
+        let mut pool = self.retrieve(query, &allowed, effort)?;
+        let extras = self.extras(query, &allowed, effort)?;
+        let length = if self.request.group_by.is_some() {
+            pool.candidates.len().max(1)
+        } else if self.request.cursor.is_some() {
+            effort.wanted
+        } else {
+            self.request.limit()
+        };
+        let mut reason = fallback;
+        if reason.is_none() && pool.plan.interrupted && self.join_fallback(query, &mut pool, effort)? {
+            reason = Some("budget");
+        }
+        let mut ranking = self.order(query, &pool, &extras, length)?;
+        let least = self.chosen.recipe.as_ref().map_or(0, |recipe| recipe.min_results).min(length);
+        if reason.is_none()
+            && ranking.results.len() < least
+            && self.join_fallback(query, &mut pool, effort)?
+        {
+            reason = Some("min-results");
+            ranking = self.order(query, &pool, &extras, length)?;
+        }
+        let Ranking { results: ranked, mut shortfalls, rules, why, .. } = ranking;
+        self.count_rules(rules, dropped);
+        if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
+            shortfalls.push(Shortfall {
+                name: "budget_ms".to_owned(),
+                wanted: budget as usize,
+                got: (micros(self.moment.started) / 1_000) as usize,
+                reason: "the search was cut short: these are the best by then".to_owned(),
+            });
+        }
+        let why = explained(extras.said, why);
+        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason })
+    }
+
+    pub(super) fn retrieve(
+        &self,
+        query: &Prepared,
+        allowed: &Selection,
+        effort: Effort,
+    ) -> Result<Pool, SearchError> {
+        let own = |part: &Part| match &part.filter {
+            None => Ok(None),
+            Some((document, at)) => {
+                let mut set = allowed.to_set(self.view());
+                set.intersect(&self.passing(&[self.parsed(document, at)?])?.to_set(self.view()));
+                Ok(Some(self.view().selection(&set)))
+            }
+        };
+        retrieve(self.view(), &self.facts, query, allowed, &own, effort)
+    }
+
+    /// Adds the fallback's candidates to a pool; it takes the time that it needs. False when there is none.
+    fn join_fallback(&self, query: &Prepared, pool: &mut Pool, effort: Effort) -> Result<bool, SearchError> {
+        let Some(fallback) = self.fallback()? else { return Ok(false) };
+        let interrupted = pool.plan.interrupted;
+        self.view().set_deadline(None);
+        let allowed = self.allowed(&fallback)?.0.without_items(self.view(), query.own.iter().copied());
+        let more = self.retrieve(&fallback, &allowed, effort)?;
+        pool.join(self.view(), query, more);
+        pool.plan.interrupted = interrupted;
+        Ok(true)
+    }
+
+    /// The request's filter and the profile's, without what `drop` rules match and what is excluded; and what each of those
+    /// rules of a stored profile took away.
+    fn allowed(&self, query: &Prepared) -> Result<(Selection, Vec<RuleCount>), SearchError> {
+        let mut filters = Vec::new();
+        if let Some(document) = &self.request.filter {
+            filters.push(self.parsed(document, "/filter")?);
+        }
+        let Some(profile) = self.chosen.profile() else {
+            return Ok((self.without_excluded(self.passing(&filters)?, query), Vec::new()));
+        };
+        if let Some(filter) = profile.filter() {
+            filters.push(self.bound(filter, &self.chosen.pointer("/filter"))?);
+        }
+        let is_counted = self.chosen.name.is_some() && self.moment.rules.is_some();
+        let mut dropped = Vec::new();
+        for drop in profile.drops(&self.context).map_err(|error| self.in_profile(error))? {
+            let before = if is_counted { self.passing(&filters)?.count(self.view()) } else { 0 };
+            filters.push(self.bound(drop.filter, &self.chosen.pointer(drop.pointer))?.negated());
+            if is_counted {
+                let touched = before.saturating_sub(self.passing(&filters)?.count(self.view()));
+                dropped.push(RuleCount { name: drop.name.to_owned(), touched });
+            }
+        }
+        Ok((self.without_excluded(self.passing(&filters)?, query), dropped))
+    }
+
+    /// What passes all of these filters, which are bound. What was asked before is kept; only filters that read counters are
+    /// evaluated each time.
+    fn passing(&self, filters: &[Filter]) -> Result<Selection, SearchError> {
+        let view = self.view();
+        let (fresh, kept): (Vec<Filter>, Vec<Filter>) =
+            filters.iter().cloned().partition(Filter::reads_counters);
+        let unbound = |error| filter_error("", error);
+        let selection = match kept.is_empty() {
+            true => Selection::all(),
+            false => Selection::only(view.matching(&Filter::all(&kept), &self.context).map_err(unbound)?),
+        };
+        if fresh.is_empty() {
+            return Ok(selection);
+        }
+        let mut set = self.evaluate(&Filter::all(&fresh), "")?;
+        set.intersect(&selection.to_set(view));
+        Ok(view.selection(&set))
+    }
+
+    fn parsed(&self, document: &Value, at: &str) -> Result<Filter, SearchError> {
+        let filter = Filter::parse(document, &self.view().schema().attributes);
+        self.bound(&filter.map_err(|error| filter_error(at, error))?, at)
+    }
+
+    fn bound(&self, filter: &Filter, at: &str) -> Result<Filter, SearchError> {
+        filter.bind(&self.context).map_err(|error| filter_error(at, error))
+    }
+
+    /// Adds to the counters of a stored profile's rules.
+    fn count_rules(&self, rules: Vec<RuleCount>, dropped: Vec<RuleCount>) {
+        let name = self.chosen.name.as_deref().and_then(|name| name.rsplit_once('@'));
+        if let (Some((profile, _)), Some(counts)) = (name, self.moment.rules) {
+            counts.add(profile, rules.into_iter().chain(dropped));
+        }
+    }
+
+    fn evaluate(&self, filter: &Filter, at: &str) -> Result<Bitset, SearchError> {
+        let matching = filter.evaluate(self.view().columns(), &self.facts, &self.context);
+        matching.map_err(|error| filter_error(at, error))
+    }
+
+    /// Without the items that are never returned: the query's own, and those that the request names.
+    fn without_excluded(&self, selection: Selection, query: &Prepared) -> Selection {
+        let (view, exclude) = (self.view(), &self.request.exclude);
+        let named = exclude.ids.iter().filter_map(|id| view.find(id));
+        let mut items: Vec<u32> = query.own.iter().copied().chain(named).collect();
+        for name in &exclude.sets {
+            if let Some(set) = self.moment.state.sets.get(name).filter(|set| set.lives(self.moment.now)) {
+                self.moment.caches.excluded(view, name, set, &mut items);
+            }
+        }
+        selection.without_items(view, items)
+    }
+
+    /// Exclude sets of the request that are not there, or not any more.
+    fn missing_sets(&self) -> Vec<String> {
+        let state = self.moment.state;
+        let lives = |name: &&String| state.sets.get(name).is_some_and(|set| set.lives(self.moment.now));
+        self.request.exclude.sets.iter().filter(|name| !lives(name)).cloned().collect()
+    }
+
+    /// The results in their order: by the profile, or by similarity.
+    fn order(
+        &self,
+        query: &Prepared,
+        pool: &Pool,
+        extras: &Extras,
+        length: usize,
+    ) -> Result<Ranking, SearchError> {
+        let Some(profile) = self.chosen.profile() else { return Ok(by_similarity(pool, extras, length)) };
+        let view = self.view();
+        let input = RankInput {
+            candidates: &pool.candidates,
+            newcomers: &extras.newcomers,
+            pinned: &extras.pinned,
+            why: &extras.why,
+            metric: scoring_metric(view.schema().metric, query),
+            columns: view.columns(),
+            facts: &self.facts,
+            vectors: &Vectors(view),
+            context: &self.context,
+            limit: length,
+            seed: self.seed,
+            explain: self.request.explain || self.request.fill.terms,
+        };
+        rank(profile, &input).map_err(|error| self.in_profile(error))
+    }
 }
+
+/// What is said of each id of `why`: where it was refused, or what ranking says, with the id.
+fn explained(said: Vec<(String, Option<Value>)>, ranked: Vec<Value>) -> Vec<Value> {
+    let mut ranked = ranked.into_iter();
+    let one = |(id, refused): (String, Option<Value>)| {
+        let mut entry = refused.or_else(|| ranked.next()).unwrap_or_default();
+        if let Some(fields) = entry.as_object_mut() {
+            fields.insert("id".to_owned(), Value::from(id));
+        }
+        entry
+    };
+    said.into_iter().map(one).collect()
+}
+
+/// How often more candidates are looked for when groups are missing.
+const WIDER: usize = 3;
 
 /// Vectors of an index's items, as ranking asks for them.
 struct Vectors<'a>(&'a Index);
@@ -296,114 +470,48 @@ impl ItemVectors for Vectors<'_> {
     }
 }
 
-/// The results in their order: by the profile, or by similarity.
-fn order(
-    view: &View<'_>,
-    request: &SearchRequest,
-    profile: Option<&Profile>,
-    query: &Resolved,
-    pool: &Pool,
-    context: &FilterContext,
-) -> Result<(Vec<Ranked>, Vec<Shortfall>), SearchError> {
-    let Some(profile) = profile else { return Ok(by_similarity(pool, request.limit())) };
-    let input = RankInput {
-        candidates: &pool.candidates,
-        newcomers: &[],
-        pinned: &[],
-        why: &[],
-        metric: scoring_metric(view.schema().metric, query),
-        columns: view.columns(),
-        facts: view,
-        vectors: &Vectors(view),
-        context,
-        limit: request.limit(),
-        seed: request.seed.unwrap_or_default(),
-        explain: request.explain || request.fill.terms,
-    };
-    let ranking = rank(profile, &input).map_err(|error| filter_error("/rank", error))?;
-    let Ranking { results, shortfalls, .. } = ranking;
-    Ok((results, shortfalls))
-}
-
 /// Weights and negatives take a similarity out of its metric's range, where u would be flat. Dot's u knows no range
 /// (and is l2's own below 0), so such similarities are scored by that one.
-fn scoring_metric(metric: Metric, query: &Resolved) -> Metric {
-    let leaves_the_range = match metric {
-        Metric::Cosine => !query.negatives.is_empty() || query.positives.iter().any(|one| one.weight != 1.0),
-        Metric::Dot | Metric::L2 => !query.negatives.is_empty(),
+fn scoring_metric(metric: Metric, query: &Prepared) -> Metric {
+    let leaves_the_range = |query: &Resolved| {
+        let weighted = query.positives.iter().any(|one| one.weight != 1.0);
+        query.is_combined() && (!query.negatives.is_empty() || (metric == Metric::Cosine && weighted))
     };
-    if query.is_combined() && leaves_the_range { Metric::Dot } else { metric }
+    if query.vectors().any(leaves_the_range) { Metric::Dot } else { metric }
 }
 
-fn by_similarity(pool: &Pool, limit: usize) -> (Vec<Ranked>, Vec<Shortfall>) {
+fn by_similarity(pool: &Pool, extras: &Extras, limit: usize) -> Ranking {
+    let score = |candidate: &Candidate| {
+        pool.values.get(&candidate.item).copied().unwrap_or(f64::from(candidate.similarity))
+    };
     let rank = |candidate: &Candidate| Ranked {
         item: candidate.item,
         similarity: candidate.similarity,
-        score: f64::from(candidate.similarity),
+        score: score(candidate),
         pinned: None,
         explored: None,
         explain: None,
     };
-    let ranked: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();
+    let results: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();
     let mut shortfalls = Vec::new();
-    if ranked.len() < limit {
+    if results.len() < limit {
         let reason = format!("{} items match", pool.plan.matching);
-        shortfalls.push(Shortfall { name: "results".to_owned(), wanted: limit, got: ranked.len(), reason });
+        shortfalls.push(Shortfall { name: "results".to_owned(), wanted: limit, got: results.len(), reason });
     }
-    (ranked, shortfalls)
-}
-
-/// The attributes that results carry, by ordinal.
-struct Fields<'a> {
-    attributes: Vec<(&'a str, usize)>,
-}
-
-impl<'a> Fields<'a> {
-    fn check(index: &'a Index, fill: &Return) -> Result<Self, SearchError> {
-        let schema = &index.schema().attributes;
-        let mut attributes = Vec::with_capacity(fill.attributes.len());
-        for (at, name) in fill.attributes.iter().enumerate() {
-            // The schema's own copy of the name outlives the request.
-            match schema.iter().zip(0..).find(|((known, _), _)| known == name) {
-                Some(((known, _), ordinal)) => attributes.push((known, ordinal)),
-                None => {
-                    let near = nearest(name, schema.iter().map(|(name, _)| name));
-                    let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-                    let reason = format!("the collection has no attribute {name:?}{hint}");
-                    return Err(SearchError::invalid(format!("/return/attributes/{at}"), reason));
-                }
-            }
+    let why = extras.why.iter().map(|asked| {
+        let nearer = pool.candidates.iter().position(|one| one.item == asked.item);
+        let place = nearer.map(|place| place + 1);
+        let listed = place.filter(|place| *place <= limit);
+        let kind = if place.is_some() { "similarity" } else { "not-a-candidate" };
+        let mut entry =
+            json!({"similarity": asked.similarity, "position": {"by_score": place, "final": listed}});
+        if listed.is_none() {
+            entry["because"] = json!({"kind": kind, "candidates": pool.candidates.len()});
         }
-        Ok(Fields { attributes })
-    }
-
-    fn fill(&self, index: &'a Index, request: &SearchRequest, ranked: Ranked) -> Hit<'a> {
-        let item = ranked.item;
-        let attributes = (!self.attributes.is_empty()).then(|| {
-            let values = self.attributes.iter().filter_map(|&(name, ordinal)| {
-                index.columns().get(ordinal, item).map(|value| (name.to_owned(), value.to_json()))
-            });
-            values.collect::<Map<String, Value>>()
-        });
-        let vector = request.fill.vector.then(|| {
-            let mut vector = Vec::new();
-            index.vector(item, &mut vector);
-            vector
-        });
-        let terms = match &ranked.explain {
-            Some(explain) if request.fill.terms => explain.get("terms").cloned(),
-            _ => None,
-        };
-        Hit {
-            id: index.id(item),
-            score: ranked.score,
-            similarity: ranked.similarity,
-            attributes,
-            vector,
-            terms,
-            explain: ranked.explain.filter(|_| request.explain),
-        }
-    }
+        entry
+    });
+    let why = why.collect();
+    Ranking { results, shortfalls, rules: Vec::new(), why, stages: Stages::default() }
 }
 
 /// A seed below 2^53, so that it survives clients whose numbers are doubles. Need not be secret, only spread.
@@ -424,7 +532,7 @@ mod tests {
 
     #[test]
     fn seeds_differ_and_survive_doubles() {
-        let seeds: HashSet<u64> = (0..1_000).map(|_| draw_seed()).collect();
+        let seeds: std::collections::HashSet<u64> = (0..1_000).map(|_| draw_seed()).collect();
         assert_eq!(seeds.len(), 1_000);
         assert!(seeds.iter().all(|&seed| seed as f64 as u64 == seed));
     }

@@ -19,10 +19,13 @@ use uuid::Uuid;
 
 use super::commit::{Commit, Reply};
 use super::keep::Keeper;
+use super::page::Cursors;
 use super::priority::{KEEPING, WRITING, step_back};
 use super::queue::Queue;
 use super::record::decode;
+use super::rules::RuleCounts;
 use super::startup::{StartPhase, Startup};
+use super::state::{Counts, ExcludeSet, Register, SlotCaches, StoredProfile};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
 use super::{CatalogueError, CollectionName, Manifest};
@@ -90,6 +93,13 @@ impl Default for WriteSettings {
 pub(super) struct OpenIndex {
     pub index: Index,
     pub verification: Verification,
+    pub caches: SlotCaches,
+}
+
+impl OpenIndex {
+    fn new(index: Index) -> OpenIndex {
+        OpenIndex { index, verification: Verification::default(), caches: SlotCaches::default() }
+    }
 }
 
 /// The index that answered when it was asked for; it stays as long as this is held.
@@ -164,6 +174,12 @@ pub(super) struct Inner {
     pub commit: Mutex<Option<Commit>>,
     pub queue: Queue,
     pub keeper: Keeper,
+    /// What is kept beside the items.
+    pub register: Arc<Register>,
+    /// Ranked lists that are being paged.
+    pub cursors: Cursors,
+    /// What rules of stored profiles have touched.
+    pub rule_counts: RuleCounts,
     /// Microseconds that replaying the log took when the collection was opened.
     pub replay_us: AtomicU64,
     /// Microseconds that verifying the file took at the start.
@@ -200,18 +216,23 @@ impl Collection {
         }
         let index = Index::open_roomy(&path, mode, ROOM)?;
         super::publish::clean_up(directory)?;
+        let register = Register::default();
+        restore(&register, &index, directory)?;
         let inner = Arc::new(Inner {
             name: name.clone(),
             directory: directory.to_owned(),
             mode,
             settings: settings.clone(),
             manifest: Mutex::new(manifest),
+            open: ArcSwap::from_pointee(OpenIndex::new(index)),
             publishing: Mutex::new(()),
             refused: Mutex::new(None),
-            open: ArcSwap::from_pointee(OpenIndex { index, verification: Verification::default() }),
             commit: Mutex::new(None),
             queue: Queue::new(settings.queue),
             keeper: Keeper::default(),
+            register: Arc::new(register),
+            cursors: Cursors::default(),
+            rule_counts: RuleCounts::default(),
             replay_us: AtomicU64::new(0),
             verify_us: AtomicU64::new(0),
             warm_us: AtomicU64::new(0),
@@ -327,6 +348,35 @@ impl Collection {
         }
     }
 
+    /// Its profiles by name.
+    pub fn profiles(&self) -> Vec<(String, Arc<StoredProfile>)> {
+        let state = self.inner.register.newest();
+        state.profiles.iter().map(|(name, profile)| (name.clone(), Arc::clone(profile))).collect()
+    }
+
+    /// A profile with its versions.
+    pub fn profile(&self, name: &str) -> Option<Arc<StoredProfile>> {
+        self.inner.register.newest().profiles.get(name).cloned()
+    }
+
+    /// An exclude set that has not expired.
+    pub fn exclude_set(&self, name: &str) -> Option<Arc<ExcludeSet>> {
+        let state = self.inner.register.newest();
+        state.sets.get(name).filter(|set| set.lives(super::now_millis())).cloned()
+    }
+
+    /// What was counted of an item; zeros when nothing was.
+    pub fn counts(&self, id: &str) -> Counts {
+        let number = self.inner.register.numbers().find(id);
+        let state = self.inner.register.newest();
+        number.and_then(|number| state.counters.get(number)).copied().unwrap_or_default()
+    }
+
+    /// Rules of stored profiles: profile, rule, and how many items it has touched since the collection was opened.
+    pub fn rule_counts(&self) -> Vec<(String, String, u64)> {
+        self.inner.rule_counts.all()
+    }
+
     /// Figures of its writing.
     pub fn figures(&self) -> WriteFigures {
         let (inner, index) = (&self.inner, self.index());
@@ -375,7 +425,7 @@ impl Inner {
 
     /// Another index answers from now on; the old one, which searches may still hold.
     pub fn set_index(&self, index: Index) -> Arc<OpenIndex> {
-        self.open.swap(Arc::new(OpenIndex { index, verification: Verification::default() }))
+        self.open.swap(Arc::new(OpenIndex::new(index)))
     }
 
     pub fn manifest(&self) -> MutexGuard<'_, Manifest> {
@@ -450,11 +500,20 @@ impl Inner {
     /// Applies the records after `from` to the index; how many there were.
     fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
         let total = log.last().seq.saturating_sub(from);
+        // Changes of the state may be older than the index: one that was built elsewhere has none of them.
+        let oldest = log.first().saturating_sub(1);
+        let begin = from.min(self.register.newest().seq.max(oldest));
         self.startup.begin(self.name.as_str(), StartPhase::Replaying, total);
         let mut records = Records::default();
         let mut count = 0;
-        log.replay(from, &mut |record| {
-            let changes = decode(record.seq, record.payload, &self.index().schema().attributes)?;
+        log.replay(begin, &mut |record| {
+            let changes = decode(record.seq, record.payload, &self.index().schema().attributes);
+            if record.seq <= from {
+                // Those can always be read; of items, which may have had other attributes, nothing is needed.
+                let changes = changes.unwrap_or_default();
+                return self.register.apply(&[(record.seq, changes)]).map_err(ReplayError::State);
+            }
+            let changes = changes?;
             records.add(record.seq, changes);
             count += 1;
             if records.changes >= REPLAY_CHANGES {
@@ -476,6 +535,7 @@ impl Inner {
         if batches.is_empty() {
             return Ok(());
         }
+        self.register.apply(&records.records).map_err(ReplayError::State)?;
         let first = batches.iter().map(|batch| batch.changes).find(|changes| has_vector(changes));
         if let Some(changes) = first
             && let Some(begun) = self.index().begun(&self.index_path(), changes)?
@@ -484,6 +544,22 @@ impl Inner {
         }
         apply_to(&self.index(), &batches)
     }
+}
+
+/// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
+fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
+    let path = directory.join(super::publish::STATE);
+    let wrong = |reason: String| CatalogueError::Manifest { path: path.clone(), reason };
+    let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
+    let bytes = match of_file {
+        Some(bytes) => bytes,
+        None => match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(CatalogueError::io("read", &path, error)),
+        },
+    };
+    register.read(&bytes).map_err(wrong)
 }
 
 fn has_vector(changes: &[Change]) -> bool {
@@ -541,6 +617,8 @@ pub(super) enum ReplayError {
     Apply(#[from] crate::index::ApplyError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error("{0}")]
+    State(String),
     #[error("the index has no room for {items} items more")]
     Room { items: usize },
     #[error("cannot start threads: {0}")]

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
+use super::Collection;
 use super::once::OnceKey;
 use super::query::Forms;
+use super::state::{StateRequest, StateWrite};
 use crate::attributes::{Cell, Filter, FilterContext, ItemFacts, parse_time};
 use crate::index::{Change, Index, Put, View};
 
@@ -114,6 +116,24 @@ pub struct Written {
     /// Items deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted: Option<usize>,
+    /// Number of a profile's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Whether the version is new; false when an equal one was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<bool>,
+    /// Ids that an exclude set has now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<usize>,
+    /// Events counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<usize>,
+    /// Events that were counted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<usize>,
+    /// Events of items that are not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<usize>,
     /// A search that answers with this sequence number or a later one has seen it.
     pub seq: u64,
     /// Whether this is the answer to an earlier request of the same idempotency key.
@@ -139,6 +159,26 @@ pub enum WriteError {
         pointer: String,
         /// The id.
         id: String,
+    },
+    /// A profile was refused.
+    #[error("{reason}")]
+    Profile {
+        /// Where.
+        pointer: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no such profile, or no such version of it.
+    #[error("there is no profile {name:?}")]
+    UnknownProfile {
+        /// What was given.
+        name: String,
+    },
+    /// There is no such exclude set, or it has expired.
+    #[error("there is no exclude set {name:?}; PUT makes one")]
+    UnknownSet {
+        /// What was given.
+        name: String,
     },
     /// The vectors come from another tower than the collection's.
     #[error("the vectors come from {given:?}, the collection's from {}", expected.as_deref().map_or("an unnamed embedding".to_owned(), |name| format!("{name:?}")))]
@@ -187,7 +227,9 @@ impl WriteError {
     /// Where in the request, "" when it is not about a part of it.
     pub fn pointer(&self) -> &str {
         match self {
-            WriteError::Invalid { pointer, .. } | WriteError::UnknownItem { pointer, .. } => pointer,
+            WriteError::Invalid { pointer, .. }
+            | WriteError::UnknownItem { pointer, .. }
+            | WriteError::Profile { pointer, .. } => pointer,
             WriteError::Embedding { .. } => "/embedding",
             _ => "",
         }
@@ -227,6 +269,8 @@ enum Operation {
     DeleteMatching(Filter),
     /// Whatever has expired, some of it at a time.
     DeleteExpired,
+    /// What is kept beside the items.
+    State(StateWrite),
 }
 
 /// What is known of an id after the writes before.
@@ -251,7 +295,7 @@ impl WriteBatch {
     /// Whether it can only be resolved when everything before it was applied.
     pub(super) fn needs_the_state(&self) -> bool {
         let needs = |operation: &Operation| {
-            matches!(operation, Operation::DeleteMatching(_) | Operation::DeleteExpired)
+            matches!(operation, Operation::DeleteMatching(_) | Operation::DeleteExpired | Operation::State(_))
         };
         self.operations.iter().any(needs)
     }
@@ -312,12 +356,23 @@ impl WriteBatch {
                 let filter = filter.map_err(|error| {
                     WriteError::invalid(format!("/filter{}", error.pointer), error.reason)
                 })?;
+                if filter.reads_counters() {
+                    let reason = "a delete cannot ask for _impressions or _clicks: search for the ids first";
+                    return Err(WriteError::invalid("/filter", reason));
+                }
                 vec![Operation::DeleteMatching(filter)]
             }
             _ => return Err(WriteError::invalid("", "exactly one of `ids` and `filter` is needed")),
         };
         let written = Written { deleted: Some(0), ..Written::default() };
         Ok(WriteBatch { operations, written, key: None, bytes: 0 })
+    }
+
+    /// Checks what is asked of what the collection keeps beside its items.
+    pub fn state(collection: &Collection, request: StateRequest) -> Result<WriteBatch, WriteError> {
+        let register = &collection.inner.register;
+        let operations = vec![Operation::State(StateWrite::new(register, &collection.index(), request)?)];
+        Ok(WriteBatch { operations, written: Written::default(), key: None, bytes: 0 })
     }
 
     /// The keeper's own: what has expired is deleted, so that it takes no place in searches.
@@ -419,6 +474,9 @@ impl Resolver<'_> {
             },
             Operation::Delete { id } => self.delete(id, changes),
             Operation::DeleteExpired => self.delete_expired(changes),
+            Operation::State(write) => {
+                changes.extend(write.resolve(self.view, self.now, &mut self.written)?.map(Change::State));
+            }
             Operation::DeleteMatching(filter) => {
                 let context = FilterContext { now: self.now, ..FilterContext::default() };
                 let matching = filter.evaluate(self.view.columns(), self.view, &context);

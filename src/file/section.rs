@@ -91,6 +91,8 @@ kinds! {
     Tombstones = 50, "tombstones";
     /// Notes of the log beside the items, JSON.
     Notes = 51, "notes";
+    /// Profiles, exclude sets and counters of the collection, lines of JSON.
+    State = 52, "state";
     /// crc32c of each block before this section.
     Checksums = 90, "checksums";
 }
@@ -169,8 +171,10 @@ impl RawEntry {
         offset: u64,
         length: u64,
     ) -> RawEntry {
-        let optional =
-            matches!(kind, Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones | Kind::Notes);
+        let optional = matches!(
+            kind,
+            Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones | Kind::Notes | Kind::State
+        );
         RawEntry::named(kind.code(), kind.name(), !optional, instance).placed(element, stride, offset, length)
     }
 

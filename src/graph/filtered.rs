@@ -127,7 +127,7 @@ impl Graph {
     ) -> (Way, bool) {
         let nodes = self.nodes();
         let passes = &passing.passes;
-        let Scratch { pool, visited, batch, distances, stats, frontier } = scratch;
+        let Scratch { pool, visited, batch, distances, stats, frontier, deadline } = scratch;
         let mut progress = Progress { way: passing.way, expanded: 0, passed: 0, rows: 0 };
         let mut gave_up = false;
         visited.reset(nodes);
@@ -146,7 +146,7 @@ impl Graph {
             }
         }
         while let Some(Reverse((bits, node))) = frontier.pop() {
-            if pool.rejects(unordered(bits)) {
+            if pool.rejects(unordered(bits)) || deadline.ends(stats) {
                 break;
             }
             let node_passes = passes(node);
@@ -177,7 +177,7 @@ impl Graph {
             return (Way::Through, gave_up);
         }
         // Hops that end among fewer than wanted were cut off from the rest.
-        (Way::Hops, gave_up || pool.len() < ef)
+        (Way::Hops, gave_up || (pool.len() < ef && !deadline.has_passed()))
     }
 
     /// Replaces `batch` by the neighbours of a node among those that pass, as far as they were not visited; returns the rows that

@@ -39,7 +39,7 @@ pub use filtered::{Filtered, Passing, Way};
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};
-pub use search::{Scratch, WalkStats};
+pub use search::{Deadline, Scratch, WalkStats};
 pub use snapshot::Snapshot;
 pub use sweep::{Swept, sweep};
 

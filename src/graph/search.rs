@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use super::links::{Graph, NONE};
 use super::pool::{Pool, Visited};
@@ -23,6 +24,40 @@ pub struct WalkStats {
 /// Nodes to expand, the nearest first: ordered distance, node.
 pub(super) type Frontier = BinaryHeap<Reverse<(u32, u32)>>;
 
+/// When a search ends with what it has. It remembers that it has passed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Deadline {
+    at: Option<Instant>,
+    passed: bool,
+}
+
+impl Deadline {
+    /// At a time, or never.
+    pub fn at(at: Option<Instant>) -> Deadline {
+        Deadline { at, passed: false }
+    }
+
+    /// Whether a search has been ended by it.
+    pub fn has_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Looks at the clock.
+    pub fn passes_now(&mut self) -> bool {
+        self.passed = self.passed || self.at.is_some_and(|at| Instant::now() >= at);
+        self.passed
+    }
+
+    /// Whether a walk should end, looking at the clock now and then.
+    #[inline]
+    pub(super) fn ends(&mut self, stats: &WalkStats) -> bool {
+        self.at.is_some() && stats.expanded % CLOCK == CLOCK - 1 && self.passes_now()
+    }
+}
+
+/// A walk looks at the clock after so many nodes (a power of 2).
+const CLOCK: usize = 16;
+
 /// Memory of one search at a time, reused.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -32,6 +67,8 @@ pub struct Scratch {
     pub(super) distances: Vec<f32>,
     pub(super) stats: WalkStats,
     pub(super) frontier: Frontier,
+    /// When walks end with what they have; never, unless set.
+    pub deadline: Deadline,
 }
 
 impl Graph {
@@ -152,6 +189,9 @@ impl Graph {
         }
         while let Some(node) = scratch.pool.expand() {
             if LATE && scratch.pool.is_crowded() {
+                break;
+            }
+            if scratch.deadline.ends(&scratch.stats) {
                 break;
             }
             self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);

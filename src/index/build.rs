@@ -478,6 +478,7 @@ impl IndexBuilder {
             columns: columns.as_ref(),
             tombstones: &tombstones,
             notes: &[],
+            state: &[],
             graph,
         }
         .write(out)

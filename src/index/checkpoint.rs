@@ -33,6 +33,7 @@ pub struct Checkpoint<'a> {
     snapshot: Arc<Snapshot>,
     tombstones: Tombstones,
     notes: Written,
+    state: Vec<u8>,
 }
 
 /// How long the version of a deleted item is remembered.
@@ -54,7 +55,8 @@ impl Index {
         self.between_batches(|tombstones, notes| {
             let snapshot = self.linker.begin_snapshot(&self.graph)?;
             let (tombstones, notes) = (tombstones.clone(), notes.written());
-            Ok(Checkpoint { index: self, view: self.view(i64::MIN), snapshot, tombstones, notes })
+            let view = self.view(i64::MIN);
+            Ok(Checkpoint { index: self, view, snapshot, tombstones, notes, state: Vec::new() })
         })
     }
 }
@@ -69,6 +71,11 @@ impl Checkpoint<'_> {
     /// The sequence number of the state.
     pub fn seq(&self) -> u64 {
         self.view.seq()
+    }
+
+    /// Bytes that are kept in the file beside the items; see [`Index::state`].
+    pub fn set_state(&mut self, state: Vec<u8>) {
+        self.state = state;
     }
 
     /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Blocking.
@@ -134,6 +141,7 @@ impl Checkpoint<'_> {
             columns: Some(&columns),
             tombstones: &tombstones,
             notes: &notes,
+            state: &self.state,
             graph: &mut graph,
         }
         .write(out)

@@ -195,7 +195,8 @@ impl Items {
         self.id_number(slot).and_then(|number| self.parts.ids.get(number)).unwrap_or("")
     }
 
-    fn id_number(&self, slot: u32) -> Option<u32> {
+    /// The number of a slot's id: the same for all slots of an id, while this index is open.
+    pub fn id_number(&self, slot: u32) -> Option<u32> {
         match (slot as usize).checked_sub(self.base) {
             None => Some(slot),
             Some(later) => self.later.get(later).map(|&[id, _]| id),
@@ -204,7 +205,11 @@ impl Items {
 
     /// The newest slot of an id, dead or alive.
     pub fn newest(&self, id: &str) -> Option<u32> {
-        let number = self.parts.ids.find(id)?;
+        self.newest_of(self.parts.ids.find(id)?)
+    }
+
+    /// The newest slot of an id's number, dead or alive.
+    pub fn newest_of(&self, number: u32) -> Option<u32> {
         match self.newest.as_slice().get(number as usize)?.load(Acquire) {
             0 => Some(number).filter(|&slot| (slot as usize) < self.base),
             slot => Some(slot - 1),

@@ -57,6 +57,8 @@ pub enum Change {
     },
     /// Something beside the items.
     Note(Note),
+    /// Of what the collection keeps beside its items; an index only counts it in.
+    State(Vec<u8>),
 }
 
 /// An item as it is from now on.
@@ -192,6 +194,7 @@ impl Index {
                         }
                     }
                     Change::Note(note) => writer.notes.apply(seq, note),
+                    Change::State(_) => {}
                 }
             }
             self.published.store(seq, SeqCst);
@@ -449,7 +452,7 @@ impl Index {
         }
         let rows = changes.iter().filter_map(|change| match change {
             Change::Put(put) => put.vector.as_deref(),
-            Change::Delete { .. } | Change::Note(_) => None,
+            Change::Delete { .. } | Change::Note(_) | Change::State(_) => None,
         });
         let (mut sample, mut numbers, mut bound) = (Vec::new(), Vec::new(), 0.0f32);
         for row in rows {

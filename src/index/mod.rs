@@ -151,6 +151,11 @@ impl Index {
         self.file.header().total_len
     }
 
+    /// What the collection keeps beside its items, as the file has it (see [`Checkpoint::set_state`]).
+    pub fn state(&self) -> Result<Option<Vec<u8>>, crate::file::FileError> {
+        self.file.section(crate::file::Kind::State, 0).map(|section| self.file.bytes(section)).transpose()
+    }
+
     /// Sequence number of the newest state; at first that of the file.
     pub fn seq(&self) -> u64 {
         self.published.load(SeqCst)

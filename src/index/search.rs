@@ -13,7 +13,7 @@ use super::query::{Query, QueryError};
 use super::selection::Selection;
 use super::view::View;
 use crate::attributes::Bitset;
-use crate::graph::{Filtered, Passing, Scratch, Way};
+use crate::graph::{Deadline, Filtered, Passing, Scratch, Way};
 use crate::vector::CodeKind;
 
 /// What to find.
@@ -51,6 +51,8 @@ pub struct Found {
     pub ef: usize,
     /// Nodes whose distance was computed.
     pub visited: usize,
+    /// Whether the view's deadline came first: the candidates are the best by then.
+    pub interrupted: bool,
 }
 
 /// Nominees are compared exactly this many at a time.
@@ -122,6 +124,7 @@ impl Index {
         let k = params.k + selection.few.len();
         let task = Task { view, query, selection, k, ef: params.ef.max(k) };
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
+        buffers.walk.deadline = Deadline::at(view.deadline());
         let mut found = self.search_with(&task, params.exact, plan, &mut buffers);
         self.lock_buffers().push(buffers);
         found.candidates.retain(|candidate| !selection.is_few(candidate.item));
@@ -165,13 +168,15 @@ impl Index {
         }
         let mut candidates = self.expand(task, &mut buffers.nearest);
         // A walk that did not come by as many as there are.
-        if nominated && !open && kind != PlanKind::Scan && candidates.len() < task.k.min(matching) {
+        let short = candidates.len() < task.k.min(matching);
+        if nominated && !open && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
             kind = PlanKind::Scan;
             visited += self.scan(task, buffers);
             self.rerank_nominees(task, open, buffers);
             candidates = self.expand(task, &mut buffers.nearest);
         }
-        Found { candidates, kind, matching, ef, visited }
+        let interrupted = buffers.walk.deadline.has_passed();
+        Found { candidates, kind, matching, ef, visited, interrupted }
     }
 
     fn situation(&self, task: &Task<'_>, matching: usize, open: bool, exact: bool) -> Situation {
@@ -267,7 +272,7 @@ impl Index {
         for way in [first, Way::Adaptive] {
             let walked = self.walk_by(task, way, situation.share(), give_up, buffers);
             visited += walked.stats.visited;
-            if !walked.gave_up {
+            if !walked.gave_up || buffers.walk.deadline.has_passed() {
                 *kind = match walked.way {
                     Way::Late => PlanKind::LateFilteredGraph,
                     Way::Hops => PlanKind::TwoHopGraph,
@@ -336,32 +341,42 @@ impl Index {
 
     /// Nominates the nearest by code among all nodes that may be found, in no order.
     fn scan(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
-        let Buffers { nominees, nodes, distances, sorted, .. } = buffers;
+        let Buffers { walk, nominees, nodes, distances, sorted, .. } = buffers;
         self.nodes_of(task, nodes);
         nominees.clear();
         *sorted = false;
         let width = if self.estimates() { SCAN_WIDTH } else { SCAN_WIDTH_BLIND };
         let mut nearest = Nearest::new(nominees, width * task.ef);
+        let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
+            if visited > 0 && walk.deadline.passes_now() {
+                break;
+            }
+            visited += batch.len();
             self.codes.distances(&task.query.code, batch, distances);
             nearest.take(distances, batch);
         }
         nearest.finish();
-        nodes.len()
+        visited
     }
 
     /// The k nearest of all nodes that may be found, each compared exactly.
     fn compare_all(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
-        let Buffers { nodes, distances, nearest, .. } = buffers;
+        let Buffers { walk, nodes, distances, nearest, .. } = buffers;
         self.nodes_of(task, nodes);
         nearest.clear();
         let mut kept = Nearest::new(nearest, task.k);
+        let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
+            if visited > 0 && walk.deadline.passes_now() {
+                break;
+            }
+            visited += batch.len();
             self.exact_distances(task.query, batch, distances);
             kept.take(distances, batch);
         }
         kept.finish();
-        nodes.len()
+        visited
     }
 
     /// Replaces `nearest` by nominees with their exact distances: all that are likely among the k nearest.

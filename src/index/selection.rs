@@ -54,6 +54,23 @@ impl Selection {
         self.without(view.these(few))
     }
 
+    /// Whether an item of the view may be returned.
+    pub fn contains(&self, view: &View<'_>, slot: u32) -> bool {
+        view.sees(slot) && self.lets(slot) && !self.is_few(slot)
+    }
+
+    /// The slots of the view that may be returned.
+    pub fn to_set(&self, view: &View<'_>) -> Bitset {
+        let mut set = match &self.matching {
+            Some(matching) => matching.slots().clone(),
+            None => Bitset::full(view.items() as usize),
+        };
+        self.excluded.iter().for_each(|excluded| set.subtract(excluded.slots()));
+        self.few.iter().for_each(|&slot| set.remove(slot));
+        view.retain(&mut set);
+        set
+    }
+
     /// Whether it is every item.
     pub fn is_all(&self) -> bool {
         self.matching.is_none() && self.excluded.is_empty() && self.few.is_empty()
@@ -71,8 +88,8 @@ impl Selection {
         self.few.binary_search(&slot).is_ok()
     }
 
-    /// Items that may be returned, exactly.
-    pub(super) fn count(&self, view: &View<'_>) -> usize {
+    /// Items that may be returned, exactly; expired ones that nobody has deleted yet count.
+    pub fn count(&self, view: &View<'_>) -> usize {
         let few = self.few.iter().filter(|&&slot| self.lets(slot)).count();
         let all = match (&self.matching, &self.excluded[..]) {
             (None, []) => view.count() as usize,

@@ -493,3 +493,31 @@ fn not_an_index_is_said_so() {
         assert!(error.contains(want) && error.contains("x.slx"), "{error}");
     }
 }
+
+#[test]
+fn a_deadline_ends_a_search_with_the_best_so_far() {
+    let directory = tempfile::tempdir().expect("directory");
+    let vectors = data(3_000, 12, Element::F32, 31);
+    let index =
+        Index::open(&built(Metric::L2, Element::F32, &vectors, &directory), Mode::Mapped).expect("open");
+    let query = index.query(&vectors[17]).expect("a vector");
+    let half = Bitset::from_fn(3_000, |item| item % 2 == 1);
+    for (allowed, exact) in [(None, false), (Some(&half), false), (None, true), (Some(&half), true)] {
+        let params = SearchParams { k: 500, ef: 1_000, allowed, exact };
+        let view = index.view(0);
+        let whole = view.search(&query, &params).expect("in range");
+        assert!(!whole.interrupted && whole.candidates.len() == 500);
+        view.set_deadline(Some(std::time::Instant::now()));
+        let cut = view.search(&query, &params).expect("in range");
+        assert!(cut.interrupted, "{allowed:?} {exact}");
+        assert!(cut.visited < whole.visited, "{} of {}", cut.visited, whole.visited);
+        assert!(
+            !cut.candidates.is_empty() && cut.candidates.is_sorted_by(|a, b| a.similarity >= b.similarity)
+        );
+        for one in &cut.candidates {
+            assert_eq!(one.similarity, index.similarity(&query, one.item), "compared as always");
+        }
+        view.set_deadline(None);
+        assert_eq!(view.search(&query, &params).expect("in range").candidates, whole.candidates);
+    }
+}

@@ -4,7 +4,8 @@
 //! slots that it may look for from being swept: hold it for one request, not for longer.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::Index;
 use super::matching::Matching;
@@ -20,6 +21,8 @@ use crate::attributes::{Bitset, ItemFacts};
 pub struct View<'a> {
     index: &'a Index,
     reading: Reading<'a>,
+    /// When searches end with what they have.
+    deadline: Mutex<Option<Instant>>,
     /// Slots below this were born at or before the view's sequence number.
     slots: u32,
     now: i64,
@@ -33,7 +36,7 @@ impl Index {
         let later = items.parts.facts.as_slice().get(items.base()..).unwrap_or(&[]);
         let all = later.last().is_none_or(|facts| facts.seq <= seq);
         let born = if all { later.len() } else { later.partition_point(|facts| facts.seq <= seq) };
-        View { index: self, reading, slots: (items.base() + born) as u32, now }
+        View { index: self, reading, deadline: Mutex::new(None), slots: (items.base() + born) as u32, now }
     }
 
     /// One search of the index as it is now; see [`View::search`].
@@ -51,6 +54,16 @@ impl<'a> View<'a> {
     /// The sequence number whose state this is.
     pub fn seq(&self) -> u64 {
         self.reading.seq
+    }
+
+    /// Searches of this view end at `deadline`, with the best that they have by then.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
+    /// When searches of this view end.
+    pub fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether every slot is visible: nothing has died or expires.
@@ -158,6 +171,31 @@ impl<'a> View<'a> {
         Selection::only(Arc::new(Matching::once(self, allowed.clone())))
     }
 
+    /// The number of an item's id: the same for all its slots, while the index is open.
+    pub fn id_number(&self, slot: u32) -> Option<u32> {
+        self.index.items.id_number(slot)
+    }
+
+    /// The number of an id that is or was in the index.
+    pub fn number_of(&self, id: &str) -> Option<u32> {
+        self.index.items.parts.ids.find(id)
+    }
+
+    /// The item of an id's number.
+    pub fn find_number(&self, number: u32) -> Option<u32> {
+        self.visible(self.index.items.newest_of(number)?)
+    }
+
+    /// The slot of the same id that is in the view, from a newer one or the same.
+    fn visible(&self, newest: u32) -> Option<u32> {
+        let mut slot = newest;
+        // Newer slots than this view's are passed over; older ones than the first it could see are dead to it.
+        while slot >= self.slots {
+            slot = self.index.items.before(slot)?;
+        }
+        Some(slot).filter(|&slot| self.sees(slot))
+    }
+
     /// The caller's version of an item, and when it expires (0 for never).
     pub fn version(&self, slot: u32) -> (u64, i64) {
         self.index.items.facts(slot).map_or((0, 0), |facts| (facts.version, facts.expires_at))
@@ -180,12 +218,7 @@ impl ItemFacts for View<'_> {
         self.index.id(item)
     }
     fn find(&self, id: &str) -> Option<u32> {
-        let mut slot = self.index.items.newest(id)?;
-        // Newer slots than this view's are passed over; older ones than the first it could see are dead to it.
-        while slot >= self.slots {
-            slot = self.index.items.before(slot)?;
-        }
-        Some(slot).filter(|&slot| self.sees(slot))
+        self.visible(self.index.items.newest(id)?)
     }
     fn inserted_at(&self, item: u32) -> i64 {
         self.index.items.facts(item).map_or(0, |facts| facts.inserted_at)

@@ -40,6 +40,8 @@ pub(super) struct Contents<'a> {
     pub tombstones: &'a [u8],
     /// JSON, or nothing.
     pub notes: &'a [u8],
+    /// What the collection keeps beside its items, or nothing.
+    pub state: &'a [u8],
     pub graph: &'a mut Graph,
 }
 
@@ -71,6 +73,9 @@ impl Contents<'_> {
         }
         if !self.notes.is_empty() {
             file.section(Kind::Notes, 0, ElementCode::Bytes, 1, self.notes)?;
+        }
+        if !self.state.is_empty() {
+            file.section(Kind::State, 0, ElementCode::Bytes, 1, self.state)?;
         }
         let facts = file::Facts {
             file: *uuid::Uuid::new_v4().as_bytes(),

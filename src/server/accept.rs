@@ -50,6 +50,9 @@ pub enum ServerError {
     /// The search threads did not start.
     #[error("cannot start the search threads: {0}")]
     Threads(io::Error),
+    /// Searches cannot be recorded.
+    #[error("cannot make the directory of recorded searches: {0}")]
+    Record(io::Error),
 }
 
 /// Binds the configured address, unless it is public and there are no keys.

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::search::path;
 use super::{AppState, Kind, Problem};
 use crate::attributes::{ItemFacts, format_time};
-use crate::collection::{Collection, WriteFigures, now_millis};
+use crate::collection::{Collection, Counts, WriteFigures, now_millis};
 
 /// A collection.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,6 +79,21 @@ pub(super) struct ItemDocument {
     inserted_at: String,
     /// Sequence number of its last change.
     seq: u64,
+    /// What its events have counted.
+    events: Events,
+}
+
+/// Counters of an item.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Events {
+    /// How often it was shown.
+    impressions: u64,
+    /// How often it was chosen.
+    clicks: u64,
+    /// How often it was bought, played, read to the end.
+    conversions: u64,
+    /// What that was worth in all.
+    value: f64,
 }
 
 /// What to return of an item.
@@ -175,11 +190,13 @@ fn read_item(collection: &Collection, id: &str, with_vector: bool) -> Result<Ite
         index.vector(item, &mut vector);
         vector
     });
+    let Counts { impressions, clicks, conversions, value } = collection.counts(id);
     Ok(ItemDocument {
         id: id.to_owned(),
         attributes: index.columns().to_json(item),
         vector,
         inserted_at: format_time(index.inserted_at(item)),
         seq: ItemFacts::seq(index, item),
+        events: Events { impressions, clicks, conversions, value },
     })
 }

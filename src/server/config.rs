@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::Keys;
+use super::{Keys, RecordSettings};
 use crate::collection::SearchLimits;
 
 /// Settings of a server.
@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub verify_at_start: bool,
     /// How fast the files that are served are read to verify them in the background.
     pub verify_bytes_per_second: u64,
+    /// Which searches are recorded; none unless set.
+    pub record: Option<RecordSettings>,
     /// How long running requests may take to finish when the server stops.
     pub shutdown_timeout: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for ServerConfig {
             reload_every: Duration::from_secs(2),
             verify_at_start: true,
             verify_bytes_per_second: 32 << 20,
+            record: None,
             shutdown_timeout: Duration::from_secs(30),
         }
     }

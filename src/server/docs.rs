@@ -9,20 +9,25 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{AppState, Problem, collections, copies, health, search, write};
-use crate::collection::{SearchAnswer, SearchRequest};
+use super::{AppState, Problem, collections, copies, health, kept, profiles, search, write};
+use crate::collection::{QueryDocument, SearchAnswer, SearchRequest, SourceDocument};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Shortlist", description = "Candidates for recommenders: nearest items, filtered, ranked and diversified."),
     paths(
         search::one, search::batch, collections::list, collections::describe, collections::stats, collections::item,
-        write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, copies::export, copies::backup, health::livez, health::readyz, health::metrics
+        write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, profiles::list,
+        profiles::describe, profiles::put, profiles::activate, profiles::remove, kept::describe_set, kept::put_set, kept::patch_set,
+        kept::remove_set, kept::count, copies::export, copies::backup, health::livez, health::readyz, health::metrics
     ),
-    components(schemas(SearchRequest, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
+    components(schemas(SearchRequest, QueryDocument, SourceDocument, SearchAnswer<'static>, search::BatchRequest, search::BatchAnswer, Problem)),
     tags(
         (name = "search", description = "From a query to ranked candidates"),
         (name = "collections", description = "What there is to search"),
+        (name = "profiles", description = "Ranking recipes, by name and version"),
+        (name = "exclude sets", description = "Named, expiring sets of ids that searches leave out"),
+        (name = "events", description = "What became of items that were shown"),
         (name = "writes", description = "Changes, answered when they are on disk and found"),
         (name = "operations", description = "Probes and metrics")
     ),
@@ -93,7 +98,7 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
         }
         assert!(document.pointer("/components/schemas/SearchRequest/properties/return").is_some());
-        assert!(document.pointer("/components/schemas/SearchRequest/properties/cursor").is_none());
+        assert!(document.pointer("/components/schemas/SearchRequest/properties/why").is_some());
         let pages = Pages::new();
         let html = std::str::from_utf8(&pages.html).unwrap();
         assert!(html.contains("/v1/collections/{c}/search") && !html.contains("\"OPENAPI\""));

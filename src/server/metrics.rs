@@ -35,6 +35,13 @@ struct Writing {
     figure: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleOf {
+    collection: String,
+    profile: String,
+    rule: String,
+}
+
 /// All metrics of a server.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -46,6 +53,7 @@ pub(super) struct Metrics {
     items: Family<Named, Gauge>,
     nodes: Family<Named, Gauge>,
     writing: Family<Writing, Gauge<f64, AtomicU64>>,
+    rules: Family<RuleOf, Counter>,
 }
 
 impl Metrics {
@@ -72,12 +80,15 @@ impl Metrics {
         let writing = Family::default();
         let help = "Figures of a collection's log, checkpoints and sweeps, as in its stats";
         registry.register("collection_writes", help, writing.clone());
+        let rules = Family::default();
+        let help = "Items that a rule of a stored profile changed, dropped or pinned";
+        registry.register("rule_items", help, rules.clone());
         registry.register(
             "build",
             "The running program",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        Metrics { registry, requests, seconds, visited, queue, items, nodes, writing }
+        Metrics { registry, requests, seconds, visited, queue, items, nodes, writing, rules }
     }
 
     /// Counts an answer.
@@ -101,10 +112,15 @@ impl Metrics {
         self.items.clear();
         self.nodes.clear();
         self.writing.clear();
+        self.rules.clear();
         for collection in collections {
             let name = Named { collection: collection.name().to_string() };
             self.items.get_or_create(&name).set(collection.index().items().into());
             self.nodes.get_or_create(&name).set(collection.index().nodes().into());
+            for (profile, rule, count) in collection.rule_counts() {
+                let label = RuleOf { collection: name.collection.clone(), profile, rule };
+                self.rules.get_or_create(&label).inc_by(count);
+            }
             self.set_writing(&name.collection, &collection.figures());
         }
         let mut text = String::with_capacity(16 << 10);

@@ -26,9 +26,11 @@ pub enum Kind {
     UnknownCollection,
     UnknownItem,
     UnknownProfile,
+    UnknownSet,
     MethodNotAllowed,
     BodyTimeout,
     EmbeddingMismatch,
+    Gone,
     BodyTooLarge,
     Internal,
     NotSupported,
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 31] = [
+    pub const ALL: [Kind; 33] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -62,9 +64,11 @@ impl Kind {
         Kind::UnknownCollection,
         Kind::UnknownItem,
         Kind::UnknownProfile,
+        Kind::UnknownSet,
         Kind::MethodNotAllowed,
         Kind::BodyTimeout,
         Kind::EmbeddingMismatch,
+        Kind::Gone,
         Kind::BodyTooLarge,
         Kind::Internal,
         Kind::NotSupported,
@@ -117,6 +121,8 @@ impl Kind {
             Kind::UnknownCollection => ("/problems/unknown-collection", S::NOT_FOUND, "No such collection"),
             Kind::UnknownItem => ("/problems/unknown-item", S::NOT_FOUND, "No such item"),
             Kind::UnknownProfile => ("/problems/unknown-profile", S::NOT_FOUND, "No such profile"),
+            Kind::UnknownSet => ("/problems/unknown-set", S::NOT_FOUND, "No such exclude set"),
+            Kind::Gone => ("/problems/gone", S::GONE, "The list of this cursor is not kept any more"),
             Kind::MethodNotAllowed => (
                 "/problems/method-not-allowed",
                 S::METHOD_NOT_ALLOWED,
@@ -253,7 +259,8 @@ impl IntoResponse for Problem {
 impl From<SearchError> for Problem {
     fn from(error: SearchError) -> Self {
         let kind = match &error {
-            SearchError::Invalid { .. } => Kind::InvalidValue,
+            SearchError::Invalid { .. } | SearchError::NoQuery { .. } => Kind::InvalidValue,
+            SearchError::Gone => Kind::Gone,
             SearchError::OutOfRange { .. } => Kind::LimitExceeded,
             SearchError::NotSupported { .. } => Kind::NotSupported,
             SearchError::UnknownItems { .. } => Kind::UnknownItem,

@@ -6,13 +6,15 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{AppState, Kind, Problem, Scope, collections, copies, docs, edge, health, search, write};
+use super::{
+    AppState, Kind, Problem, Scope, collections, copies, docs, edge, health, kept, profiles, search, write,
+};
 
 /// All patterns. A request's pattern is its label in metrics and in the audit line.
-const PATTERNS: [&str; 20] = [
+const PATTERNS: [&str; 21] = [
     "/livez",
     "/readyz",
     "/metrics",
@@ -29,6 +31,7 @@ const PATTERNS: [&str; 20] = [
     "/v1/collections/{c}/items/{id}",
     "/v1/collections/{c}/search",
     "/v1/collections/{c}/search/batch",
+    "/v1/collections/{c}/profiles",
     "/v1/collections/{c}/profiles/{p}",
     "/v1/collections/{c}/profiles/{p}/activate",
     "/v1/collections/{c}/exclude-sets/{set}",
@@ -77,7 +80,6 @@ impl Pattern {
 
 /// The whole API over a state. Needs no socket: tests call it.
 pub fn router(state: Arc<AppState>) -> Router {
-    let later = || any(not_yet);
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -98,10 +100,17 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/collections/{c}/items/{id}", get(collections::item))
         .route("/v1/collections/{c}/search", post(search::one))
         .route("/v1/collections/{c}/search/batch", post(search::batch))
-        .route("/v1/collections/{c}/profiles/{p}", later())
-        .route("/v1/collections/{c}/profiles/{p}/activate", later())
-        .route("/v1/collections/{c}/exclude-sets/{set}", later())
-        .route("/v1/collections/{c}/events", later())
+        .route("/v1/collections/{c}/profiles", get(profiles::list))
+        .route(
+            "/v1/collections/{c}/profiles/{p}",
+            get(profiles::describe).put(profiles::put).delete(profiles::remove),
+        )
+        .route("/v1/collections/{c}/profiles/{p}/activate", post(profiles::activate))
+        .route(
+            "/v1/collections/{c}/exclude-sets/{set}",
+            get(kept::describe_set).put(kept::put_set).patch(kept::patch_set).delete(kept::remove_set),
+        )
+        .route("/v1/collections/{c}/events", post(kept::count))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(edge::panicked))

@@ -12,8 +12,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::pool::Reply;
+use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
-use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis, search};
+use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
 use crate::rank::merge_patch;
 
 /// Several searches at once.
@@ -100,6 +101,7 @@ struct Job<'a> {
     limits: &'a Limits,
     /// Whether to come back before the index has reached `min_seq`, or to answer that it has not.
     waits: bool,
+    recorder: Option<&'a Recorder>,
     reply: &'a Reply<Answered>,
 }
 
@@ -117,7 +119,7 @@ impl Job<'_> {
 /// Reads the body and runs `job` on the pool. A search that is ahead of the index waits for it in between, without a
 /// thread, at most `limits.min_seq_wait`.
 async fn answer(
-    state: &AppState,
+    state: &Arc<AppState>,
     name: &str,
     request: Request,
     job: fn(&Job<'_>) -> Answered,
@@ -127,8 +129,10 @@ async fn answer(
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
     let run = async |waits: bool, bytes: Bytes| {
         let (collection, limits) = (state.collection(name)?, state.config.limits.clone());
+        let keeper = Arc::clone(state);
         let run = move |reply: &Reply<Answered>| {
-            job(&Job { collection: &collection, bytes: &bytes, limits: &limits, waits, reply })
+            let recorder = keeper.recorder.as_ref();
+            job(&Job { collection: &collection, bytes: &bytes, limits: &limits, waits, recorder, reply })
         };
         state.run(run).await
     };
@@ -151,6 +155,9 @@ fn write_one(job: &Job<'_>) -> Answered {
     job.check_seq(request.min_seq)?;
     let mut json = Vec::with_capacity(8 << 10);
     let visited = write_answer(job.collection, request, &job.limits.search, &mut json)?;
+    if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
+        recorder.record(job.collection.name().as_str(), &body::parse(job.bytes)?);
+    }
     Ok(Written { json, visited })
 }
 
@@ -161,10 +168,10 @@ fn write_answer(
     limits: &crate::collection::SearchLimits,
     json: &mut Vec<u8>,
 ) -> Result<usize, Problem> {
-    let index = collection.index();
-    let answer = search(&index, request, limits, now_millis())?;
-    append(json, &answer)?;
-    Ok(answer.plan.visited)
+    collection.search(request, limits, now_millis(), |answer| {
+        append(json, &answer)?;
+        Ok(answer.plan.visited)
+    })?
 }
 
 fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
@@ -173,7 +180,7 @@ fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
 }
 
 fn write_batch(job: &Job<'_>) -> Answered {
-    let &Job { collection, bytes, limits, reply, .. } = job;
+    let &Job { collection, bytes, limits, recorder, reply, .. } = job;
     let batch = body::parse::<BatchRequest>(bytes)?;
     let searches = batch.searches.len();
     if searches > limits.batch {
@@ -198,8 +205,14 @@ fn write_batch(job: &Job<'_>) -> Answered {
         }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
-        let answered = merged(batch.defaults.as_ref(), patch)
+        let document = merged(batch.defaults.as_ref(), patch);
+        let recorder = recorder.filter(|recorder| recorder.wants());
+        let kept = recorder.map(|recorder| (recorder, document.clone()));
+        let answered = body::from_value(document)
             .and_then(|request| write_answer(collection, request, &limits.search, &mut json));
+        if let (Some((recorder, document)), Ok(_)) = (kept, &answered) {
+            recorder.record(collection.name().as_str(), &document);
+        }
         match answered {
             Ok(nodes) => visited += nodes,
             Err(problem) => {
@@ -214,12 +227,11 @@ fn write_batch(job: &Job<'_>) -> Answered {
     Ok(Written { json, visited })
 }
 
-fn merged(defaults: Option<&Value>, patch: Value) -> Result<SearchRequest, Problem> {
-    let document = match defaults {
+fn merged(defaults: Option<&Value>, patch: Value) -> Value {
+    match defaults {
         None => patch,
         Some(defaults) => merge_patch(defaults, &patch),
-    };
-    body::from_value(document)
+    }
 }
 
 /// The path's parts, or a problem.
@@ -235,10 +247,11 @@ mod tests {
     #[test]
     fn a_search_is_a_patch_over_the_defaults() {
         let defaults = json!({"limit": 5, "exact": true, "filter": {"a": 1}});
-        let request = merged(Some(&defaults), json!({"limit": 7, "filter": null})).unwrap();
+        let read = |document: Value| body::from_value::<SearchRequest>(document);
+        let request = read(merged(Some(&defaults), json!({"limit": 7, "filter": null}))).unwrap();
         assert_eq!((request.limit(), request.exact, request.filter), (7, true, None));
-        let problem = merged(Some(&defaults), json!({"limits": 7})).unwrap_err();
+        let problem = read(merged(Some(&defaults), json!({"limits": 7}))).unwrap_err();
         assert_eq!(problem.pointer.as_deref(), Some("/limits"));
-        assert_eq!(merged(None, json!(7)).unwrap_err().status, 400);
+        assert_eq!(read(merged(None, json!(7))).unwrap_err().status, 400);
     }
 }

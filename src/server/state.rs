@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::docs::Pages;
 use super::metrics::Metrics;
 use super::pool::{Pool, Reply};
+use super::record::Recorder;
 use super::{Kind, Problem, ServerConfig, ServerError};
 use crate::collection::{Catalogue, Collection, CollectionName};
 
@@ -23,6 +24,7 @@ pub struct AppState {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) metrics: Metrics,
     pub(super) pages: Pages,
+    pub(super) recorder: Option<Recorder>,
     pool: Pool,
     copies: Arc<Semaphore>,
     stopping: AtomicBool,
@@ -33,9 +35,19 @@ impl AppState {
     pub fn new(config: ServerConfig, catalogue: Arc<Catalogue>) -> Result<Arc<Self>, ServerError> {
         let pool = Pool::new(config.threads, config.limits.queue).map_err(ServerError::Threads)?;
         let pages = Pages::new();
+        let recorder = config.record.clone().map(Recorder::new).transpose().map_err(ServerError::Record)?;
         let stopping = AtomicBool::new(false);
         let copies = Arc::new(Semaphore::new(config.limits.copies.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Arc::new(AppState { config, catalogue, metrics: Metrics::new(), pages, pool, copies, stopping }))
+        Ok(Arc::new(AppState {
+            config,
+            catalogue,
+            metrics: Metrics::new(),
+            pages,
+            recorder,
+            pool,
+            copies,
+            stopping,
+        }))
     }
 
     pub(super) fn collection(&self, name: &str) -> Result<Arc<Collection>, Problem> {

@@ -215,6 +215,9 @@ impl From<WriteError> for Problem {
         let kind = match &error {
             WriteError::Invalid { .. } => Kind::InvalidValue,
             WriteError::UnknownItem { .. } => Kind::UnknownItem,
+            WriteError::Profile { .. } => Kind::InvalidProfile,
+            WriteError::UnknownProfile { .. } => Kind::UnknownProfile,
+            WriteError::UnknownSet { .. } => Kind::UnknownSet,
             WriteError::Embedding { .. } => Kind::EmbeddingMismatch,
             WriteError::KeyReused => Kind::KeyReused,
             WriteError::Busy { .. } => Kind::Busy,
@@ -225,6 +228,7 @@ impl From<WriteError> for Problem {
         let problem = Problem::new(kind, error.to_string()).at(error.pointer());
         match error {
             WriteError::UnknownItem { id, .. } => problem.value(id),
+            WriteError::UnknownProfile { name } | WriteError::UnknownSet { name } => problem.value(name),
             WriteError::Embedding { given, expected } => {
                 problem.value(given).limit(serde_json::json!(expected))
             }

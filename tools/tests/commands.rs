@@ -153,7 +153,8 @@ fn queries_filter_and_show_a_table() {
     );
     let text = ask(&["--profile", &format!("@{profile}"), "--explain", "--limit", "6"]).success();
     assert_eq!(["games", "python", "mail"].map(|name| text.matches(name).count() >= 2), [true; 3], "{text}");
-    assert!(text.contains("\n1. item-"), "{text}");
+    assert!(text.contains("\n 1. item-") && text.contains("similarity   ") && text.contains('█'), "{text}");
+    assert!(text.contains("price (") && text.contains(" by score"), "{text}");
 }
 
 #[test]

@@ -127,6 +127,9 @@ impl<'a> Scope<'a> {
                 self.each(|item| ints.holds(self.facts.inserted_at(item)))
             }
             (Field::Seq, Check::Ints(ints)) => self.each(|item| ints.holds(self.seq(item))),
+            (Field::Impressions | Field::Clicks, Check::Ints(ints)) => {
+                self.each(|item| ints.holds(self.counter(&leaf.field, item)))
+            }
             (Field::Context(name), check) if context_holds(check, self.context.values.get(name)) => {
                 Bitset::full(self.len())
             }
@@ -199,9 +202,20 @@ impl<'a> Scope<'a> {
             (Field::Id, Check::Text(texts)) => texts.holds(self.facts.id(item)),
             (Field::InsertedAt, Check::Ints(ints)) => ints.holds(self.facts.inserted_at(item)),
             (Field::Seq, Check::Ints(ints)) => ints.holds(self.seq(item)),
+            (Field::Impressions | Field::Clicks, Check::Ints(ints)) => {
+                ints.holds(self.counter(&leaf.field, item))
+            }
             (Field::Context(name), check) => context_holds(check, self.context.values.get(name)),
             _ => false,
         }
+    }
+
+    fn counter(&self, field: &Field, item: u32) -> i64 {
+        let count = match field {
+            Field::Clicks => self.facts.clicks(item),
+            _ => self.facts.impressions(item),
+        };
+        i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     /// Numbers that i64 does not hold count as its greatest.
@@ -275,7 +289,7 @@ fn leaf_in_context(leaf: &Leaf, context: &FilterContext) -> Result<bool, FilterE
     let (name, kind) = match &leaf.field {
         Field::Context(name) => return Ok(context_holds(&check, context.values.get(name))),
         Field::Attribute { name, kind, .. } => (name, *kind),
-        Field::Id | Field::InsertedAt | Field::Seq => {
+        Field::Id | Field::InsertedAt | Field::Seq | Field::Impressions | Field::Clicks => {
             let reason = "a filter over the request's context has no items to ask: use the context's names";
             return Err(FilterError::new(&leaf.pointer, reason));
         }

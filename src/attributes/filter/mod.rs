@@ -29,7 +29,7 @@ pub use kept::TestSets;
 use parse::Parser;
 use predicate::{Check, Kind, Predicate};
 
-/// What filters may ask of items beside their attributes (`_id`, `_inserted_at`, `_seq`).
+/// What filters may ask of items beside their attributes (`_id`, `_inserted_at`, `_seq`, `_impressions`, `_clicks`).
 pub trait ItemFacts {
     /// Items (slots) there are.
     fn items(&self) -> u32;
@@ -111,6 +111,8 @@ enum Field {
     Id,
     InsertedAt,
     Seq,
+    Impressions,
+    Clicks,
     /// A name of the request's context, without a declared type.
     Context(String),
 }
@@ -141,6 +143,11 @@ impl Filter {
     /// Parses and types a filter document.
     pub fn parse(json: &Json, schema: &AttributeSchema) -> Result<Filter, FilterError> {
         Ok(Filter { root: Arc::new(Parser::new(Some(schema)).filter(json)?) })
+    }
+
+    /// Whether it asks for the counters of events, which change without a change of the item.
+    pub fn reads_counters(&self) -> bool {
+        self.root.reads_counters()
     }
 
     /// Parses a filter over the request's context alone, whose names have no declared types, for
@@ -229,6 +236,14 @@ impl Filter {
 }
 
 impl Node {
+    fn reads_counters(&self) -> bool {
+        match self {
+            Node::All(parts) | Node::Any(parts) => parts.iter().any(Node::reads_counters),
+            Node::Not(part) => part.reads_counters(),
+            Node::Leaf(leaf) => matches!(leaf.field, Field::Impressions | Field::Clicks),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         match self {
             Node::All(parts) | Node::Any(parts) => parts.iter().all(Node::is_ready),
@@ -280,7 +295,7 @@ impl Field {
             },
             Field::Id => Kind::Text,
             Field::InsertedAt => Kind::Time,
-            Field::Seq => Kind::Int,
+            Field::Seq | Field::Impressions | Field::Clicks => Kind::Int,
             Field::Context(_) => Kind::Any,
         }
     }

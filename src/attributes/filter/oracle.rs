@@ -121,6 +121,8 @@ fn value(name: &'static str) -> BoxedStrategy<Json> {
         ]
         .boxed(),
         "_seq" => (99i64..110).prop_map(Json::from).boxed(),
+        "_impressions" => (0i64..5).prop_map(|ten| Json::from(ten * 10)).boxed(),
+        "_clicks" => (0i64..4).prop_map(Json::from).boxed(),
         "_id" => (0u8..12).prop_map(|item| json!(format!("i{item}"))).boxed(),
         _ => select(&WORDS[..]).prop_map(Json::from).boxed(),
     };
@@ -147,7 +149,19 @@ fn operators(name: &'static str) -> BoxedStrategy<Json> {
         .boxed()
 }
 
-const NAMES: [&str; 9] = ["adult", "at", "price", "section", "stock", "tags", "_id", "_inserted_at", "_seq"];
+const NAMES: [&str; 11] = [
+    "adult",
+    "at",
+    "price",
+    "section",
+    "stock",
+    "tags",
+    "_id",
+    "_inserted_at",
+    "_seq",
+    "_impressions",
+    "_clicks",
+];
 
 fn filter() -> impl Strategy<Value = Json> {
     let test = select(&NAMES[..]).prop_flat_map(|name| {
@@ -169,9 +183,10 @@ fn filter() -> impl Strategy<Value = Json> {
 fn context() -> FilterContext {
     let values = json!({
         "adult": true, "at": "now-7d", "price": 0.5, "section": "a", "stock": 1, "tags": "b", "_id": "i3",
-        "_inserted_at": "now", "_seq": 101,
+        "_inserted_at": "now", "_seq": 101, "_impressions": 20, "_clicks": 1,
         "adult_list": [false], "at_list": [NOW], "price_list": [1, -0.5], "section_list": [], "stock_list": [0, 1.5],
         "tags_list": ["a", "games"], "_id_list": ["i0", "i4"], "_inserted_at_list": ["now-7d"], "_seq_list": [100],
+        "_impressions_list": [0, 30], "_clicks_list": [2],
     });
     let values = values.as_object().expect("object").clone();
     FilterContext { now: parse_time(NOW).expect("time"), values: values.into_iter().collect() }
@@ -203,6 +218,8 @@ proptest! {
         for (item, mut row) in (0..).zip(rows) {
             row["_id"] = json!(table.id(item));
             row["_seq"] = json!(table.seq(item));
+            row["_impressions"] = json!(table.impressions(item));
+            row["_clicks"] = json!(table.clicks(item));
             row["_inserted_at"] = json!(format_time(table.inserted_at(item)));
             let expected = passes(&filter, &row, &context);
             prop_assert_eq!(set.contains(item), expected, "item {}: {}", item, row);

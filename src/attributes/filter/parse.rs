@@ -9,7 +9,7 @@ use super::{Field, Filter, FilterContext, FilterError, Leaf, Node, Test};
 use crate::attributes::AttributeSchema;
 use crate::attributes::value::shown;
 
-const BUILT_IN: [&str; 3] = ["_id", "_inserted_at", "_seq"];
+const BUILT_IN: [&str; 5] = ["_id", "_inserted_at", "_seq", "_impressions", "_clicks"];
 
 /// Walks one filter document.
 pub(super) struct Parser<'a> {
@@ -81,6 +81,8 @@ impl<'a> Parser<'a> {
             "_id" => return Ok(Field::Id),
             "_inserted_at" => return Ok(Field::InsertedAt),
             "_seq" => return Ok(Field::Seq),
+            "_impressions" => return Ok(Field::Impressions),
+            "_clicks" => return Ok(Field::Clicks),
             _ => {}
         }
         match schema.find(name) {

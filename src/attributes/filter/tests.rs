@@ -41,6 +41,12 @@ impl ItemFacts for Table {
     fn seq(&self, item: u32) -> u64 {
         u64::from(item) + 100
     }
+    fn impressions(&self, item: u32) -> u64 {
+        u64::from(item) * 10
+    }
+    fn clicks(&self, item: u32) -> u64 {
+        u64::from(item) % 3
+    }
 }
 
 pub(super) fn schema() -> AttributeSchema {
@@ -149,6 +155,9 @@ fn null_missing_empty_and_list_semantics() {
         (json!({"_inserted_at": {"lt": "now-7d"}}), vec![0, 1]),
         (json!({"_seq": {"gt": 101}}), vec![2, 3]),
         (json!({"_seq": 100, "section": "games"}), vec![0]),
+        (json!({"_impressions": {"lt": 20}}), vec![0, 1]),
+        (json!({"_clicks": {"gt": 0}, "_impressions": {"exists": true}}), vec![1, 2]),
+        (json!({"none": [{"_clicks": 0}]}), vec![1, 2]),
         (json!({"any": [{"_seq": 103}, {"stock": 5, "adult": true}]}), vec![0, 3]),
     ] {
         assert_eq!(matching(&filter), Ok(expected), "{filter}");
@@ -240,7 +249,8 @@ fn errors_have_a_pointer_the_value_and_what_is_allowed() {
         (json!([]), "", vec!["object", "[]"]),
         (json!({"sectoin": "a"}), "/sectoin", vec!["\"sectoin\"", "did you mean \"section\"?"]),
         (json!({"colour": "a"}), "/colour", vec!["\"colour\"", "_id", "section"]),
-        (json!({"_clicks": 1}), "/_clicks", vec!["\"_clicks\""]),
+        (json!({"_clickss": 1}), "/_clickss", vec!["\"_clicks\""]),
+        (json!({"_clicks": "1"}), "/_clicks", vec!["a number"]),
         (json!({"a/b~c": 1}), "/a~1b~0c", vec!["a/b~c"]),
         (json!({"all": {"section": "a"}}), "/all", vec!["list of filters"]),
         (json!({"all": [{"any": [{"stock": "a"}]}]}), "/all/0/any/0/stock", vec!["a number", "\"a\""]),

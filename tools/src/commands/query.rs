@@ -2,6 +2,7 @@
 
 pub mod client;
 mod conditions;
+mod explain;
 pub mod show;
 
 use std::path::{Path, PathBuf};
@@ -87,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
         return output::json(&answer);
     }
     show::answer(&answer, &shown(args, &schema))?;
-    if args.explain { show::explanations(&answer) } else { Ok(()) }
+    if args.explain { explain::print(&answer) } else { Ok(()) }
 }
 
 /// The API's search request.

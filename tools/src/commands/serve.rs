@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use shortlist::attributes::parse_duration;
 use shortlist::collection::{Catalogue, WriteSettings};
-use shortlist::server::{self, Keys, ServerConfig};
+use shortlist::server::{self, Keys, RecordSettings, ServerConfig};
 
 use super::Holding;
 
@@ -50,6 +50,16 @@ pub struct Args {
     pub verify: Verify,
     #[command(flatten, next_help_heading = "Writes")]
     pub writes: WriteArgs,
+    /// Record searches into DIR/<collection>.jsonl, for `shortlist profile try`: with their vectors, ids and context, so
+    /// as private as the requests are
+    #[arg(long, value_name = "DIR")]
+    pub record_requests: Option<PathBuf>,
+    /// Share of the searches that are recorded, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, requires = "record_requests", value_parser = record_share)]
+    pub record_share: f64,
+    /// MiB of a collection's file of recorded searches, at most
+    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "record_requests")]
+    pub record_max_mib: u64,
     /// Seconds that running requests may take when the server stops
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub shutdown_timeout: u64,
@@ -194,8 +204,18 @@ fn config(args: &Args) -> Result<ServerConfig> {
         threads: args.threads.map_or(defaults.threads, usize::from),
         verify_at_start: args.verify == Verify::Start,
         shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
+        record: args.record_requests.clone().map(|directory| RecordSettings {
+            directory,
+            share: args.record_share,
+            max_bytes: args.record_max_mib.saturating_mul(1 << 20),
+        }),
         ..defaults
     })
+}
+
+fn record_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("{share} is not within 0 to 1")) }
 }
 
 fn log(json: bool) {

@@ -32,6 +32,11 @@ pub fn answer(answer: &Value, attributes: &[String]) -> Result<()> {
         output::table(&table)?;
     }
     output::line(plan(answer))?;
+    for (field, said) in [("profile", "ranked by"), ("fallback", "fallback served:")] {
+        if !answer[field].is_null() {
+            output::line(format!("{said} {}", text(&answer[field])))?;
+        }
+    }
     for shortfall in list(&answer["shortfalls"]) {
         let name = text(&shortfall["name"]);
         output::line(format!(
@@ -40,22 +45,6 @@ pub fn answer(answer: &Value, attributes: &[String]) -> Result<()> {
             shortfall["wanted"],
             text(&shortfall["reason"])
         ))?;
-    }
-    Ok(())
-}
-
-/// Prints what `explain` says of each result, one line for each of its fields.
-pub fn explanations(answer: &Value) -> Result<()> {
-    for (place, result) in list(&answer["results"]).iter().enumerate() {
-        output::line(format!("\n{}. {}", place + 1, text(&result["id"])))?;
-        match result["explain"].as_object() {
-            Some(fields) => {
-                for (name, value) in fields {
-                    output::line(format!("   {name}: {}", text(value)))?;
-                }
-            }
-            None => output::line("   ranked by similarity alone")?,
-        }
     }
     Ok(())
 }
@@ -74,7 +63,7 @@ fn plan(answer: &Value) -> String {
     )
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -84,7 +73,7 @@ fn align(results: &[Value], name: &str) -> Align {
     if values.filter(|value| !value.is_null()).all(Value::is_number) { Align::Right } else { Align::Left }
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

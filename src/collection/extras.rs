@@ -1,0 +1,127 @@
+//! What ranking needs beside the candidates: newcomers to explore, pinned items, and the items that `why` asks about.
+
+use serde_json::{Value, json};
+
+use super::SearchError;
+use super::query::Prepared;
+use super::retrieve::{Effort, best_similarity};
+use super::search::Search;
+use crate::attributes::{Bitset, Filter, FilterError, ItemFacts};
+use crate::index::{Candidate, Selection};
+use crate::rank::Profile;
+
+/// Beside the candidates.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// Found apart from the candidates: others would be in the way of all of them.
+    pub newcomers: Vec<Candidate>,
+    pub pinned: Vec<Candidate>,
+    /// Items of `why` that may be candidates.
+    pub why: Vec<Candidate>,
+    /// What is said of each id of `why`: None for those in `why`, in their order.
+    pub said: Vec<(String, Option<Value>)>,
+}
+
+impl Search<'_, '_> {
+    /// Everything beside the candidates; `allowed` is what may be one.
+    pub(super) fn extras(
+        &self,
+        query: &Prepared,
+        allowed: &Selection,
+        effort: Effort,
+    ) -> Result<Extras, SearchError> {
+        let mut extras = Extras::default();
+        let view = self.view();
+        let similar = |item: u32| Candidate { item, similarity: self.similarity(query, item) };
+        if let Some(profile) = self.chosen.profile() {
+            extras.newcomers = self.newcomers(profile, query, allowed, effort)?;
+            let pins = profile.pins(&self.context).map_err(|error| self.in_profile(error))?;
+            let mut pinned: Vec<u32> = pins.iter().filter_map(|pin| view.find(pin.id)).collect();
+            pinned.sort_unstable();
+            pinned.dedup();
+            pinned.retain(|&item| allowed.contains(view, item));
+            extras.pinned = pinned.into_iter().map(similar).collect();
+        }
+        for id in &self.request.why {
+            let said = match view.find(id) {
+                None => Some(json!({"because": {"kind": "unknown"}})),
+                Some(item) if allowed.contains(view, item) => {
+                    extras.why.push(similar(item));
+                    None
+                }
+                Some(item) => Some(json!({"because": self.refusal(item, query)?})),
+            };
+            extras.said.push((id.clone(), said));
+        }
+        Ok(extras)
+    }
+
+    /// The newcomers that are most like the query.
+    fn newcomers(
+        &self,
+        profile: &Profile,
+        query: &Prepared,
+        allowed: &Selection,
+        effort: Effort,
+    ) -> Result<Vec<Candidate>, SearchError> {
+        let explore = profile.explore(&self.context).map_err(|error| self.in_profile(error))?;
+        let Some(explore) = explore else { return Ok(Vec::new()) };
+        let (view, now) = (self.view(), self.moment.now);
+        let is_new = |item: u32| explore.is_newcomer(item, &self.facts, now);
+        let key = (explore.max_age, explore.max_impressions);
+        let mut new = Bitset::empty(ItemFacts::items(view) as usize);
+        for item in self.moment.caches.newcomers(view, key, now, &is_new) {
+            if allowed.contains(view, item) {
+                new.insert(item);
+            }
+        }
+        let effort = Effort { wanted: explore.candidates.max(1), ..effort };
+        let mut found = self.retrieve(query, &view.selection(&new), effort)?.candidates;
+        // A given list brings only its own.
+        found.truncate(explore.candidates);
+        Ok(found)
+    }
+
+    fn similarity(&self, query: &Prepared, item: u32) -> f32 {
+        match query.vectors().next() {
+            Some(_) => best_similarity(self.view(), query, item),
+            None => 0.0,
+        }
+    }
+
+    /// Why an item that is there cannot be a candidate.
+    fn refusal(&self, item: u32, query: &Prepared) -> Result<Value, SearchError> {
+        let (columns, facts) = (self.view().columns(), &self.facts);
+        if query.own.contains(&item) {
+            return Ok(json!({"kind": "query"}));
+        }
+        if let Some(document) = &self.request.filter {
+            let filter = Filter::parse(document, &self.view().schema().attributes);
+            let blame = filter.and_then(|filter| filter.blame(item, columns, facts, &self.context));
+            let blame = blame.map_err(|error| super::search::filter_error("/filter", error))?;
+            if let Some(clauses) = blame {
+                let clauses: Vec<String> = clauses.iter().map(|clause| format!("/filter{clause}")).collect();
+                return Ok(json!({"kind": "filter", "clauses": clauses}));
+            }
+        }
+        if let Some(profile) = self.chosen.profile() {
+            let refusal = profile.refusal(item, columns, facts, &self.context);
+            if let Some(refusal) = refusal.map_err(|error| self.in_profile(error))? {
+                let mut said = json!(refusal);
+                said["kind"] = json!(if refusal.rule.is_some() { "rule" } else { "profile" });
+                return Ok(said);
+            }
+        }
+        let id = self.view().id(item);
+        let sets = self.request.exclude.sets.iter();
+        let set = sets.into_iter().find(|name| {
+            self.moment.state.sets.get(name).is_some_and(|set| set.lives(self.moment.now) && set.contains(id))
+        });
+        Ok(json!({"kind": "excluded", "set": set}))
+    }
+
+    /// An error whose pointer is into the profile.
+    pub(super) fn in_profile(&self, error: FilterError) -> SearchError {
+        SearchError::Filter { pointer: self.chosen.pointer(&error.pointer), reason: error.reason }
+    }
+}

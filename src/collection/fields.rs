@@ -1,0 +1,87 @@
+//! What results carry beside id and scores.
+
+use serde_json::{Map, Value};
+
+use super::answer::{Exploration, Hit};
+use super::error::nearest;
+use super::request::Return;
+use super::retrieve::Pool;
+use super::{SearchError, SearchRequest};
+use crate::index::Index;
+use crate::rank::Ranked;
+
+/// The attributes that results carry, by ordinal.
+pub(super) struct Fields<'a> {
+    attributes: Vec<(&'a str, usize)>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn check(index: &'a Index, fill: &Return) -> Result<Self, SearchError> {
+        let schema = &index.schema().attributes;
+        let mut attributes = Vec::with_capacity(fill.attributes.len());
+        for (at, name) in fill.attributes.iter().enumerate() {
+            // The schema's own copy of the name outlives the request.
+            match schema.iter().zip(0..).find(|((known, _), _)| known == name) {
+                Some(((known, _), ordinal)) => attributes.push((known, ordinal)),
+                None => {
+                    let near = nearest(name, schema.iter().map(|(name, _)| name));
+                    let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                    let reason = format!("the collection has no attribute {name:?}{hint}");
+                    return Err(SearchError::invalid(format!("/return/attributes/{at}"), reason));
+                }
+            }
+        }
+        Ok(Fields { attributes })
+    }
+
+    /// An item without its scores.
+    pub fn item(&self, index: &'a Index, fill: &Return, item: u32) -> Hit<'a> {
+        let attributes = (!self.attributes.is_empty()).then(|| {
+            let values = self.attributes.iter().filter_map(|&(name, ordinal)| {
+                index.columns().get(ordinal, item).map(|value| (name.to_owned(), value.to_json()))
+            });
+            values.collect::<Map<String, Value>>()
+        });
+        let vector = fill.vector.then(|| {
+            let mut vector = Vec::new();
+            index.vector(item, &mut vector);
+            vector
+        });
+        Hit { id: index.id(item), attributes, vector, ..Hit::default() }
+    }
+
+    /// A result.
+    pub fn hit(
+        &self,
+        index: &'a Index,
+        request: &SearchRequest,
+        ranked: Ranked,
+        pool: &Pool,
+        sources: &[&str],
+    ) -> Hit<'a> {
+        Hit {
+            score: ranked.score,
+            similarity: pool.has_similarities.then_some(ranked.similarity),
+            terms: terms(&ranked).filter(|_| request.fill.terms),
+            sources: names(pool, ranked.item, sources),
+            explored: ranked
+                .explored
+                .map(|explored| Exploration { policy: explored.policy, basis: explored.basis }),
+            propensity: ranked.explored.map(|explored| explored.propensity),
+            pinned: ranked.pinned,
+            explain: ranked.explain.filter(|_| request.explain),
+            ..self.item(index, &request.fill, ranked.item)
+        }
+    }
+}
+
+/// The terms of an explained result.
+pub(super) fn terms(ranked: &Ranked) -> Option<Value> {
+    ranked.explain.as_ref().and_then(|explain| explain.get("terms")).cloned()
+}
+
+/// The names of an item's sources.
+pub(super) fn names(pool: &Pool, item: u32, sources: &[&str]) -> Vec<String> {
+    let of = pool.sources.get(&item).into_iter().flatten();
+    of.filter_map(|&source| sources.get(source)).map(|name| (*name).to_owned()).collect()
+}

@@ -1,0 +1,151 @@
+//! The ranking layer through the API: pins, newcomers explored by durable counters, `why`, rules counted by name.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod shop_house;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shop_house::{House, ids, named};
+
+/// Why an id is not on the list.
+fn because<'a>(answer: &'a Value, id: &str) -> &'a Value {
+    let entry = answer["why"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap();
+    &entry["because"]
+}
+
+#[tokio::test]
+async fn pins_stand_where_they_shall_and_pass_the_filters() {
+    let house = House::new().await;
+    let pin =
+        |name: &str, id: &str, position: u32| json!({"name": name, "pin": {"id": id, "position": position}});
+    let profile = json!({"rules": [pin("hero", "i50", 1), pin("late", "i51", 3), pin("hidden", "i01", 2), pin("none", "gone", 2)]});
+    house.fine("PUT", "/profiles/home", &profile).await;
+    let request = json!({"query": {"item": "i10"}, "profile": "home", "limit": 5, "candidates": 6, "filter": {"section": {"not_in": ["s1"]}}});
+    let answer = house.search(request).await;
+    let list = ids(&answer);
+    assert_eq!((list[0].as_str(), list[2].as_str(), list.len()), ("i50", "i51", 5), "{answer}");
+    assert!(!list.contains(&"i01".to_owned()), "it does not pass the filter: {answer}");
+    assert_eq!(
+        (&answer["results"][0]["pinned"], &answer["results"][1]["pinned"]),
+        (&json!("hero"), &Value::Null)
+    );
+    let similarity = answer["results"][0]["similarity"].as_f64().unwrap() as f32;
+    assert!((similarity - shop_house::similarity(10, 50)).abs() < 1e-4, "a pin has its true similarity");
+}
+
+#[tokio::test]
+async fn newcomers_come_from_a_pool_of_their_own_and_grow_out_of_it() {
+    let house = House::new().await;
+    // Those that were shown often are no newcomers.
+    let shown: Vec<Value> = (0..55)
+        .flat_map(|i| {
+            (0..3).map(
+                move |n| json!({"id": format!("{i}-{n}"), "type": "impression", "item": format!("i{i:02}")}),
+            )
+        })
+        .collect();
+    house.fine("POST", "/events", &json!({ "events": shown })).await;
+    let profile = json!({"explore": {"slots": 1, "positions": [2], "max_impressions": 3, "policy": "uniform", "candidates": 50}});
+    house.fine("PUT", "/profiles/home", &profile).await;
+    let request = |seed: u32| json!({"query": {"item": "i10"}, "profile": "home", "limit": 4, "candidates": 10, "seed": seed});
+    let mut drawn: BTreeMap<String, u32> = BTreeMap::new();
+    for seed in 0..200 {
+        let answer = house.search(request(seed)).await;
+        let slot = &answer["results"][1];
+        assert_eq!(
+            (&slot["explored"], &slot["propensity"]),
+            (&json!({"policy": "uniform", "basis": "exact"}), &json!(0.2)),
+            "{answer}"
+        );
+        *drawn.entry(slot["id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(
+        drawn.keys().cloned().collect::<Vec<_>>(),
+        named(55..60),
+        "far from the query, and still drawn"
+    );
+    assert!(drawn.values().all(|&count| (15..=70).contains(&count)), "{drawn:?}");
+    let again = house.search(request(7)).await;
+    assert_eq!(ids(&house.search(request(7)).await), ids(&again), "the same seed, the same list");
+
+    let more: Vec<Value> = (55..59)
+        .flat_map(|i| {
+            (0..3).map(
+                move |n| json!({"id": format!("{i}-{n}"), "type": "impression", "item": format!("i{i}")}),
+            )
+        })
+        .collect();
+    house.fine("POST", "/events", &json!({ "events": more })).await;
+    let first = house.search(request(1)).await;
+    assert_eq!(first["results"][1]["id"], "i59", "the others have grown out of it: {first}");
+    house
+        .fine("POST", "/items", &json!({"items": [{"id": "fresh", "vector": shop_house::vector(40)}]}))
+        .await;
+    let both = house.search(request(1)).await;
+    assert_eq!(both["results"][1]["propensity"], 0.5, "one that has just come is new: {both}");
+    house.fine("POST", "/items/delete", &json!({"ids": ["fresh"]})).await;
+    let house = house.reopen(true);
+    let answer = house.search(request(1)).await;
+    assert_eq!(
+        (&answer["results"][1]["id"], &answer["results"][1]["propensity"]),
+        (&json!("i59"), &json!(1.0)),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn why_names_what_kept_an_item_away() {
+    let house = House::new().await;
+    house.fine("PUT", "/exclude-sets/seen", &json!({"ids": ["i12"]})).await;
+    let profile = json!({
+        "filter": {"price": {"gt": -9.9}},
+        "rules": [{"name": "no-s3", "when": {"section": "s3"}, "drop": true}],
+        "diversity": {"limits": [{"name": "section", "attribute": "section", "max": 2}]}});
+    house.fine("PUT", "/profiles/home", &profile).await;
+    let request = json!({"query": {"item": "i10"}, "profile": "home", "limit": 7, "candidates": 12, "filter": {"size": {"exists": true}},
+        "exclude": {"sets": ["seen"]}, "why": ["i10", "gone", "i09", "i00", "i11", "i12", "i40", "i14", "i18", "i08"], "explain": true});
+    let answer = house.search(request).await;
+    let kind = |id: &str| because(&answer, id)["kind"].as_str().unwrap_or("").to_owned();
+    assert_eq!(kind("i10"), "query");
+    assert_eq!(kind("gone"), "unknown");
+    assert_eq!(because(&answer, "i09"), &json!({"kind": "filter", "clauses": ["/filter/size/exists"]}));
+    assert_eq!(
+        (kind("i00"), &because(&answer, "i00")["clauses"][0]),
+        ("profile".to_owned(), &json!("/filter/price")),
+        "{answer}"
+    );
+    assert_eq!((kind("i11"), &because(&answer, "i11")["rule"]), ("rule".to_owned(), &json!("no-s3")));
+    assert_eq!(because(&answer, "i12"), &json!({"kind": "excluded", "set": "seen"}));
+    assert_eq!(kind("i40"), "not-a-candidate");
+    let listed = ids(&answer);
+    let limited: Vec<&str> = ["i14", "i18", "i08"].into_iter().filter(|id| kind(id) == "limit").collect();
+    assert!(!limited.is_empty(), "{answer}");
+    for id in limited {
+        assert!(!listed.contains(&id.to_owned()) && because(&answer, id)["limit"] == "section", "{answer}");
+    }
+    let answer = house.search(json!({"query": {"item": "i10"}, "limit": 2, "why": ["i30", "i11"]})).await;
+    assert_eq!(because(&answer, "i30")["kind"], "not-a-candidate", "{answer}");
+    assert_eq!(
+        answer["why"][1]["position"]["final"].as_u64().unwrap(),
+        ids(&answer).iter().position(|id| id == "i11").unwrap() as u64 + 1
+    );
+}
+
+#[tokio::test]
+async fn rules_of_stored_profiles_are_counted_by_name() {
+    let house = House::new().await;
+    let profile = json!({"rules": [{"name": "drop-s3", "when": {"section": "s3"}, "drop": true}, {"name": "up-s0", "when": {"section": "s0"}, "add": 1}]});
+    house.fine("PUT", "/profiles/home", &profile).await;
+    for _ in 0..2 {
+        house.search(json!({"query": {"vector": [1, 0, 0.25, 0.5]}, "profile": "home", "candidates": 60, "limit": 5})).await;
+    }
+    let text = house.text("/metrics").await;
+    for (rule, count) in [("drop-s3", 30), ("up-s0", 30)] {
+        let line = format!(
+            "shortlist_rule_items_total{{collection=\"shop\",profile=\"home\",rule=\"{rule}\"}} {count}"
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}
