@@ -270,7 +270,7 @@ fn a_restored_collection_is_the_same_and_another_one() {
     assert!(refused.contains("is there already"), "{refused}");
     let name: CollectionName = "again".parse().unwrap();
     restore_backup(&out, &data, Some(&name), &|_, _| ()).unwrap();
-    assert_eq!(catalogue.reload().opened, [name.clone()], "beside a running server");
+    assert_eq!(catalogue.reload().opened, std::slice::from_ref(&name), "beside a running server");
     let again = catalogue.get("again").unwrap();
     same(&contents(&again.index()), &state);
     assert_ne!(again.manifest().collection, collection.manifest().collection);

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use serde_json::{Value, json};
 use shortlist::arena::Mode;
 use shortlist::attributes::{Filter, FilterContext, ItemFacts};
-use shortlist::collection::{Catalogue, Collection, CollectionName, WriteBatch, WriteError, Written};
+use shortlist::collection::{
+    Catalogue, Collection, CollectionName, WriteBatch, WriteError, WriteSettings, Written,
+};
 use shortlist::file::IndexFile;
 use shortlist::index::{Index, QueryError, Schema, SearchParams};
 
@@ -28,7 +30,8 @@ fn schema() -> Schema {
 }
 
 fn open(directory: &Path) -> Result<(Catalogue, Arc<Collection>), String> {
-    let catalogue = Catalogue::open(directory, Mode::Mapped).map_err(|error| error.to_string())?;
+    let catalogue =
+        Catalogue::open_with(directory, Mode::Mapped, settings()).map_err(|error| error.to_string())?;
     let collection = catalogue.get("shop").ok_or("there is no collection shop")?;
     Ok((catalogue, collection))
 }
@@ -43,6 +46,11 @@ fn item(n: usize) -> Value {
     let tags = [format!("t{}", n % 4), "all".to_owned()];
     json!({"id": format!("item-{n}"), "vector": vector,
            "attributes": {"n": n, "colour": colour, "tags": tags}})
+}
+
+/// Nothing of the log is kept for its age: what is damaged here is needed.
+fn settings() -> WriteSettings {
+    WriteSettings { log_retention: std::time::Duration::ZERO, ..WriteSettings::default() }
 }
 
 /// Everything that can be asked: all items with vector and attributes, searches of all kinds.
@@ -85,11 +93,12 @@ struct Sample {
 
 fn sample() -> Sample {
     let home = tempfile::tempdir().unwrap();
-    let catalogue = Catalogue::open(home.path(), Mode::Mapped).unwrap();
+    let catalogue = Catalogue::open_with(home.path(), Mode::Mapped, settings()).unwrap();
     let name: CollectionName = "shop".parse().unwrap();
     catalogue.create(&name, schema()).unwrap();
     let collection = catalogue.get("shop").unwrap();
-    let log = home.path().join("shop/log/log-00000000000000000001.slog");
+    // The checkpoint ends the segment before, and record 8 begins this one.
+    let log = home.path().join("shop/log/log-00000000000000000008.slog");
     let mut states = BTreeMap::new();
     let mut last_group = 0;
     for n in 0..12 {

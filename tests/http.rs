@@ -306,7 +306,7 @@ async fn bad_requests_say_what_is_wrong_and_where() {
     let cases = [
         (json!({"query": {"vector": [1, 2]}}), 400, "invalid-vector", "/query/vector"),
         (json!({"query": {"vector": [0, 0, 0, 0]}}), 400, "invalid-vector", "/query/vector"),
-        (json!({"query": {"vector": [1e39, 0, 0, 0]}}), 400, "invalid-vector", "/query/vector/0"),
+        (json!({"query": {"vector": [1e39, 0, 0, 0]}}), 400, "invalid-value", "/query/vector/0"),
         (json!({"query": {"vector": ["a"]}}), 400, "invalid-value", "/query/vector/0"),
         (json!({"query": {}}), 400, "invalid-value", "/query"),
         (json!({"query": {"vectr": [1]}}), 400, "unknown-field", "/query/vectr"),

@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
 use super::record::decode;
-use super::served::{IndexRef, Inner, ROOM, Records, ReplayError, apply_to};
+use super::served::{IndexRef, Inner, OpenIndex, ROOM, Records, ReplayError, apply_to};
 use super::write::WriteBatch;
 use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
@@ -39,6 +39,8 @@ const LAST_CHANGES: usize = 300;
 /// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
 const SOME_CHANGES: usize = 4_000;
 const CATCHING_UP: usize = 10_000;
+/// How long a reopening waits for the searches in the old index.
+const FREEING: Duration = Duration::from_secs(5);
 /// A checkpoint's pages are written out after so many bytes.
 const FLUSH: u64 = 8 << 20;
 const PIECE: usize = 1 << 20;
@@ -255,6 +257,7 @@ impl Inner {
         self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(collection = %self.name, seq, seconds, "checkpoint");
+        drop(index);
         if reopens {
             self.reopen(&path).map_err(|error| CatalogueError::Replay {
                 directory: self.directory.clone(),
@@ -322,8 +325,14 @@ impl Inner {
         }
         let published_at = format_time(now_millis());
         let new = Manifest { file, published_at, covers, ..manifest };
-        new.write(&self.directory)?;
-        *self.manifest() = new.clone();
+        let written = new.write(&self.directory);
+        // A sync that fails after the renaming: the new manifest is there, but may be gone after a power cut. The old file and
+        // the log stay until a later checkpoint succeeds.
+        let is_there = || Manifest::read(&self.directory).is_ok_and(|found| found.as_ref() == Some(&new));
+        if written.is_ok() || is_there() {
+            *self.manifest() = new.clone();
+        }
+        written?;
         let state = self.directory.join(super::publish::STATE);
         if covers > 0 && state.exists() {
             // The new file has it.
@@ -357,9 +366,20 @@ impl Inner {
                 apply_to(&new, &some.batches())?;
             }
         }
-        self.set_index(new);
+        let old = self.set_index(new);
+        drop(commit);
         tracing::info!(collection = %self.name, "reopened onto the newest checkpoint");
+        free(old);
         Ok(())
+    }
+}
+
+/// Waits, for a time, until nobody searches an index any more: freeing it takes longer than a search, so that should not fall
+/// to the last of them.
+fn free(old: Arc<OpenIndex>) {
+    let since = Instant::now();
+    while Arc::strong_count(&old) > 1 && since.elapsed() < FREEING {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -59,7 +59,7 @@ impl Queue {
     }
 
     /// Writes that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().writes.len()
     }
 

@@ -387,7 +387,7 @@ impl Collection {
             uncovered: inner.uncovered(),
             log_bytes: inner.log_bytes.load(Relaxed),
             log_segments: inner.log_segments.load(Relaxed) as usize,
-            waiting: inner.queue.len(),
+            waiting: inner.queue.waiting(),
             dead_share: dead as f64 / slots.max(1) as f64,
             unswept_nodes: index.unswept(),
             repaired_links: inner.repaired_links.load(Relaxed),
@@ -423,8 +423,9 @@ impl Inner {
         IndexRef(self.open.load_full())
     }
 
-    pub fn set_index(&self, index: Index) {
-        self.open.store(Arc::new(OpenIndex::new(index)));
+    /// Another index answers from now on; the old one, which searches may still hold.
+    pub fn set_index(&self, index: Index) -> Arc<OpenIndex> {
+        self.open.swap(Arc::new(OpenIndex::new(index)))
     }
 
     pub fn manifest(&self) -> MutexGuard<'_, Manifest> {

@@ -53,16 +53,21 @@ fn is_length_limit(error: &axum::Error) -> bool {
 
 /// Parses a body. Only when that fails is it parsed again, to find where.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        Category::Data => {
-            let mut parser = serde_json::Deserializer::from_slice(bytes);
-            match serde_path_to_error::deserialize::<_, T>(&mut parser) {
-                Err(located) => of_data(located.path(), located.inner()),
-                Ok(_) => of_data_without_path(&error),
-            }
+    serde_json::from_slice(bytes).map_err(|error| {
+        if !is_data(&error) {
+            return of_syntax(&error);
         }
-        Category::Syntax | Category::Eof | Category::Io => of_syntax(&error),
+        let mut parser = serde_json::Deserializer::from_slice(bytes);
+        match serde_path_to_error::deserialize::<_, T>(&mut parser) {
+            Err(located) => of_data(located.path(), located.inner()),
+            Ok(_) => of_data_without_path(&error),
+        }
     })
+}
+
+/// Whether the body is JSON, with something in it that does not fit: a number that no float holds is one for the parser.
+fn is_data(error: &serde_json::Error) -> bool {
+    error.classify() == Category::Data || error.to_string().starts_with("number out of range")
 }
 
 /// Reads a document that is already JSON values.

@@ -34,7 +34,8 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     for round in 0..3 {
         let ballast = disk.root.join("ballast");
         fill(&disk, &ballast);
-        let written = write_until_full(&client, &mut writers);
+        // What was kept of the log for its age alone makes room once.
+        let written = write_until_full(&client, &mut writers) + write_until_full(&client, &mut writers);
         assert!(written > 0 || round > 0, "nothing fits at all");
         // A checkpoint has no room either; what it began goes, or nothing would ever fit again.
         let (status, problem) = client.post("/checkpoint", &json!({})).unwrap();
