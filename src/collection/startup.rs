@@ -108,7 +108,8 @@ impl Startup {
         if self.ready.load(SeqCst) {
             return None;
         }
-        let progress = self.current().progress.clone();
-        Some(StartProgress { done: self.done.load(Relaxed), ..progress })
+        // While this is held no other phase begins, so the count is that of this one.
+        let current = self.current();
+        Some(StartProgress { done: self.done.load(Relaxed), ..current.progress.clone() })
     }
 }
