@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 use shop_house::{House, ITEMS, ids, item, named, similarity, size, vector};
-use shortlist::collection::{CollectionName, publish};
+use shortlist::arena::Mode;
+use shortlist::collection::{BackupFile, Catalogue, CollectionName, publish, receive_backup, restore_backup};
 
 #[tokio::test]
 async fn an_order_by_an_attribute_is_a_sort() {
@@ -610,5 +611,36 @@ async fn recorded_searches_can_be_asked_again() {
     );
     for line in lines {
         house.search(line).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backup_has_what_is_kept_beside_the_items() {
+    let house = House::new().await;
+    house.fine("PUT", "/exclude-sets/seen", &json!({"ids": ["i10"]})).await;
+    house
+        .fine("PUT", "/profiles/home", &json!({"min_results": 3, "fallback": {"query": {"ids": ["i01"]}}}))
+        .await;
+    let event = json!({"id": "e", "type": "click", "item": "i02"});
+    house.fine("POST", "/events", &json!({"events": [event]})).await;
+    house.fine("POST", "/checkpoint", &Value::Null).await;
+    let mut house = house;
+    for built_elsewhere in [false, true] {
+        if built_elsewhere {
+            // Nothing is left to cover, and yet the file of a build lacks all of it.
+            rebuild(&house).await;
+            house = house.reopen(false);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let made = house.catalogue.get("shop").unwrap().backup().unwrap();
+        let BackupFile { mut file, bytes, seq, collection, uuid } = made;
+        let out = dir.path().join("backup");
+        receive_backup(&out, &mut file, (&collection, &uuid, seq, bytes), &|_, _| ()).unwrap();
+        let data = dir.path().join("data");
+        restore_backup(&out, &data, None, &|_, _| ()).unwrap();
+        let catalogue = Catalogue::open(&data, Mode::Mapped).unwrap();
+        let restored = catalogue.get("shop").unwrap();
+        assert!(restored.exclude_set("seen").is_some(), "built elsewhere: {built_elsewhere}");
+        assert_eq!((restored.profiles().len(), restored.counts("i02").clicks), (1, 1));
     }
 }
