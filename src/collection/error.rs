@@ -30,14 +30,6 @@ pub enum SearchError {
         /// The setting that says so.
         setting: &'static str,
     },
-    /// Part of the API that comes with a later version.
-    #[error("`{name}` is not supported yet by this version")]
-    NotSupported {
-        /// Where.
-        pointer: String,
-        /// The field.
-        name: &'static str,
-    },
     /// The item to search by is not in the collection, or none of the several is.
     #[error("{}", unknown_items(ids))]
     UnknownItems {
@@ -117,7 +109,6 @@ impl SearchError {
         match self {
             SearchError::Invalid { pointer, .. }
             | SearchError::OutOfRange { pointer, .. }
-            | SearchError::NotSupported { pointer, .. }
             | SearchError::NoQuery { pointer }
             | SearchError::UnknownItems { pointer, .. }
             | SearchError::Vector { pointer, .. }

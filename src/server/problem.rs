@@ -262,7 +262,6 @@ impl From<SearchError> for Problem {
             SearchError::Invalid { .. } | SearchError::NoQuery { .. } => Kind::InvalidValue,
             SearchError::Gone => Kind::Gone,
             SearchError::OutOfRange { .. } => Kind::LimitExceeded,
-            SearchError::NotSupported { .. } => Kind::NotSupported,
             SearchError::UnknownItems { .. } => Kind::UnknownItem,
             SearchError::UnknownProfile { .. } => Kind::UnknownProfile,
             SearchError::Embedding { .. } => Kind::EmbeddingMismatch,
