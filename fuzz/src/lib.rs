@@ -36,8 +36,9 @@ pub fn build(path: &Path) {
     let attributes = options.schema.attributes.clone();
     let mut builder = IndexBuilder::new(options).expect("options");
     for n in 0..ITEMS {
+        let colour = ["red", "green", "blue"][n as usize % 3];
         let row = json!({
-            "n": n, "price": f64::from(n) / 2.0, "sale": n % 2 == 0, "colour": ["red", "green", "blue"][n as usize % 3],
+            "n": n, "price": f64::from(n) / 2.0, "sale": n % 2 == 0, "colour": colour,
             "tags": [format!("t{}", n % 4), "all"], "added": format!("2026-01-{:02}T00:00:00Z", n % 28 + 1)
         });
         let cells = attributes.parse_row(row.as_object().expect("an object")).expect("a row");
