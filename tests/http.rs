@@ -312,6 +312,12 @@ async fn bad_requests_say_what_is_wrong_and_where() {
         (json!({"query": {"vectr": [1]}}), 400, "unknown-field", "/query/vectr"),
         (json!({"query": {"item": "gone"}}), 404, "unknown-item", "/query/item"),
         (json!({"query": item, "filter": {"colour": "red"}}), 400, "invalid-filter", "/filter/colour"),
+        (
+            json!({"query": {"sources": [{"name": "a", "query": {"ids": vec!["x"; 100_001]}}]}}),
+            400,
+            "limit-exceeded",
+            "/query/sources/0/query/ids",
+        ),
         (json!({"query": item, "limit": 0}), 400, "limit-exceeded", "/limit"),
         (json!({"query": item, "limit": 1_000_000}), 400, "limit-exceeded", "/limit"),
         (json!({"query": item, "profile": "home-feed@3"}), 404, "unknown-profile", "/profile"),

@@ -127,6 +127,9 @@ impl Inner {
     }
 
     fn give_up_retained(&self, commit: &mut Commit) {
+        if self.state_is_aside() {
+            return;
+        }
         let covered = self.manifest().covers;
         if let Err(error) = commit.log.discard_through(covered) {
             tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::commit::Commit;
 use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
 use super::record::decode;
@@ -157,6 +158,10 @@ impl Inner {
 
     /// The last record of the segments that may go.
     fn discardable(&self, log: &Log) -> u64 {
+        if self.state_is_aside() {
+            // What is kept beside the items is older than the index: the records between are needed until a checkpoint has it.
+            return 0;
+        }
         let (settings, covered) = (&self.settings, self.manifest().covers);
         let kept_at_most = match settings.log_max_bytes {
             0 => settings.log_retention_bytes,
@@ -213,7 +218,8 @@ impl Inner {
         let settings = &self.settings;
         let old = commit.uncovered_since.is_some_and(|since| since.elapsed() >= settings.checkpoint_age);
         let uncovered = commit.log.durable().seq > covered;
-        uncovered && (old || commit.log.bytes_after(covered) >= settings.checkpoint_bytes)
+        self.state_is_aside()
+            || uncovered && (old || commit.log.bytes_after(covered) >= settings.checkpoint_bytes)
     }
 
     pub fn checkpoint_or_warn(&self, reopen: bool) {
@@ -268,7 +274,7 @@ impl Inner {
     }
 
     /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
-    fn state_is_aside(&self) -> bool {
+    pub fn state_is_aside(&self) -> bool {
         self.index().seq() > 0 && self.directory.join(super::publish::STATE).exists()
     }
 
@@ -293,15 +299,22 @@ impl Inner {
 
     fn write_checkpoint(&self, index: &Index, path: &Path) -> Result<u64, CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
-        let mut checkpoint = index.checkpoint().map_err(failed)?;
+        // Nothing is committed while this is held, so index and state are of one moment.
+        let (mut checkpoint, kept, view, hash) = {
+            let commit = self.commit();
+            let checkpoint = index.checkpoint().map_err(failed)?;
+            let of = |commit: &Commit| {
+                let found = commit.positions.iter().rev().find(|position| position.seq == checkpoint.seq());
+                found.map(|position| position.hash)
+            };
+            let hash = commit.as_ref().and_then(of);
+            (checkpoint, self.register.kept(), index.view(i64::MIN), hash)
+        };
         let seq = checkpoint.seq();
         if seq > 0 {
-            let view = index.view(i64::MIN);
-            checkpoint.set_state(self.register.to_bytes(seq, &|id| view.find(id).is_some()));
+            checkpoint.set_state(self.register.to_bytes(&kept, seq, &|id| view.find(id).is_some()));
         }
-        let hash = self.commit().as_ref().and_then(|commit| {
-            commit.positions.iter().rev().find(|position| position.seq == seq).map(|position| position.hash)
-        });
+        drop(view);
         let covered = index.file().header().facts.covers_hash;
         let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
         write_atomically(path, |out| {

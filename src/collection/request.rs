@@ -321,70 +321,71 @@ impl SearchRequest {
                 limits.exclude_sets,
                 "limits.exclude_sets",
             ),
-            (
-                "ids",
-                "/query/ids",
-                self.query.ids.as_ref().map_or(0, Vec::len),
-                limits.query_ids,
-                "limits.query_ids",
-            ),
-            (
-                "sources",
-                "/query/sources",
-                self.query.sources.as_ref().map_or(0, Vec::len),
-                limits.query_sources,
-                "limits.query_sources",
-            ),
-            (
-                "items",
-                "/query/items",
-                self.query.items.as_ref().map_or(0, Vec::len),
-                limits.query_items,
-                "limits.query_items",
-            ),
-            (
-                "vectors",
-                "/query/vectors",
-                self.query.vectors.as_ref().map_or(0, Vec::len),
-                limits.query_vectors,
-                "limits.query_vectors",
-            ),
         ];
         for (name, pointer, value, limit, setting) in counts {
-            if value > limit {
-                let (value, limit) = (value as u64, limit as u64);
-                return Err(SearchError::OutOfRange {
-                    pointer: pointer.to_owned(),
-                    name,
-                    value,
-                    least: 0,
-                    limit,
-                    setting,
-                });
-            }
+            at_most(pointer.to_owned(), name, value, limit, setting)?;
         }
+        self.query.check("/query", limits)?;
         self.check_depth(limits)
     }
 
     fn check_depth(&self, limits: &SearchLimits) -> Result<(), SearchError> {
-        let within = |pointer: &str, value: &Value| {
-            let depth = depth(value);
-            if depth <= limits.json_depth {
-                return Ok(());
-            }
-            Err(SearchError::OutOfRange {
-                pointer: pointer.to_owned(),
-                name: "depth of the JSON",
-                value: depth as u64,
-                least: 0,
-                limit: limits.json_depth as u64,
-                setting: "limits.json_depth",
-            })
-        };
+        let within = |pointer: &str, value: &Value| within_depth(pointer, value, limits);
         self.filter.iter().try_for_each(|filter| within("/filter", filter))?;
         self.rank.iter().try_for_each(|rank| within("/rank", rank))?;
         self.context.values().try_for_each(|value| within("/context", value))
     }
+}
+
+impl QueryDocument {
+    /// Whether lists are within the limits, those of sources too; `at` is where the query stands.
+    pub(super) fn check(&self, at: &str, limits: &SearchLimits) -> Result<(), SearchError> {
+        let len = |list: Option<usize>| list.unwrap_or(0);
+        for (name, value, limit, setting) in [
+            ("ids", len(self.ids.as_ref().map(Vec::len)), limits.query_ids, "limits.query_ids"),
+            (
+                "sources",
+                len(self.sources.as_ref().map(Vec::len)),
+                limits.query_sources,
+                "limits.query_sources",
+            ),
+            ("items", len(self.items.as_ref().map(Vec::len)), limits.query_items, "limits.query_items"),
+            (
+                "vectors",
+                len(self.vectors.as_ref().map(Vec::len)),
+                limits.query_vectors,
+                "limits.query_vectors",
+            ),
+        ] {
+            at_most(format!("{at}/{name}"), name, value, limit, setting)?;
+        }
+        for (number, source) in self.sources.iter().flatten().enumerate() {
+            let at = format!("{at}/sources/{number}");
+            if let Some(filter) = &source.filter {
+                within_depth(&format!("{at}/filter"), filter, limits)?;
+            }
+            source.query.check(&format!("{at}/query"), limits)?;
+        }
+        Ok(())
+    }
+}
+
+fn at_most(
+    pointer: String,
+    name: &'static str,
+    value: usize,
+    limit: usize,
+    setting: &'static str,
+) -> Result<(), SearchError> {
+    if value <= limit {
+        return Ok(());
+    }
+    let (value, limit) = (value as u64, limit as u64);
+    Err(SearchError::OutOfRange { pointer, name, value, least: 0, limit, setting })
+}
+
+fn within_depth(pointer: &str, value: &Value, limits: &SearchLimits) -> Result<(), SearchError> {
+    at_most(pointer.to_owned(), "depth of the JSON", depth(value), limits.json_depth, "limits.json_depth")
 }
 
 /// Levels of arrays and objects; the parser's own limit (128) bounds the recursion.

@@ -225,6 +225,7 @@ impl<'m> Search<'_, 'm> {
     fn fallback(&self) -> Result<Option<Prepared>, SearchError> {
         let Some(document) = self.chosen.fallback() else { return Ok(None) };
         let at = self.chosen.pointer("/fallback/query");
+        document.check(&at, self.limits)?;
         match resolve(self.view(), document, &at, self.limits) {
             Ok(query) => Ok(Some(query)),
             Err(SearchError::UnknownItems { .. }) => Ok(None),

@@ -326,7 +326,7 @@ impl Collection {
             // A thread that panicked has said so; what it did not finish was not answered.
             let _ = thread.join();
         }
-        if written && checkpoint && self.inner.uncovered() > 0 {
+        if written && checkpoint && (self.inner.uncovered() > 0 || self.inner.state_is_aside()) {
             self.inner.checkpoint_or_warn(false);
         }
         // Whoever is at a checkpoint finishes it; nobody begins another.

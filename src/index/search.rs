@@ -164,15 +164,16 @@ impl Index {
         };
         let nominated = !matches!(kind, PlanKind::None | PlanKind::Exact);
         if nominated {
-            self.rerank_nominees(task, open, buffers);
+            self.rerank_nominees(task, buffers);
         }
         let mut candidates = self.expand(task, &mut buffers.nearest);
         // A walk that did not come by as many as there are.
         let short = candidates.len() < task.k.min(matching);
-        if nominated && !open && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
+        let counted = !open || self.expiring();
+        if nominated && counted && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
             kind = PlanKind::Scan;
             visited += self.scan(task, buffers);
-            self.rerank_nominees(task, open, buffers);
+            self.rerank_nominees(task, buffers);
             candidates = self.expand(task, &mut buffers.nearest);
         }
         let interrupted = buffers.walk.deadline.has_passed();
@@ -192,12 +193,12 @@ impl Index {
     }
 
     /// Replaces `nearest` by the nominees that are likely among the k nearest, compared exactly.
-    fn rerank_nominees(&self, task: &Task<'_>, open: bool, buffers: &mut Buffers) {
+    fn rerank_nominees(&self, task: &Task<'_>, buffers: &mut Buffers) {
         // Nodes with something of a filter's carry it now; of others that is only known while nothing changes.
         if task.selection.matching.is_none() && self.is_changing(task.view) {
             buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
         }
-        if !open && self.expiring() {
+        if self.expiring() {
             buffers.nominees.retain(|&(_, node)| self.has_any(task, node));
         }
         self.rerank(task.query, task.k, buffers);

@@ -7,7 +7,7 @@
 //! be filled. Every pair of attributes is tried; what other limits say is asked of each path as a whole. When that fails,
 //! two are looked for that fit in one's place. With limits that are no such pair the result may be short of the best.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::limits::Limits;
 use super::line::Line;
@@ -37,6 +37,9 @@ pub(super) fn longer(
     while choice.count < wanted && more(&mut choice) {}
     (choice.count > chosen.len()).then(|| choice.places())
 }
+
+/// Candidates that are looked at for a swap, at most: some milliseconds.
+const SWAP_WORK: usize = 1_000_000;
 
 /// Which candidates are chosen, and what they and the fixed ones count for.
 struct Choice<'a> {
@@ -89,15 +92,30 @@ impl<'a> Choice<'a> {
     /// Takes one off and two on, the best that fit; false, and nothing changed, when there are none. With `keep_mins`
     /// nothing goes that a `min` needs.
     fn swap(&mut self, keep_mins: bool) -> bool {
-        let mut fits = Vec::new();
+        let (mut fits, mut work) = (Vec::new(), 0);
+        let mut alike: HashMap<&[u32], u8> = HashMap::new();
         for goes in (0..self.chosen.len()).rev() {
             if !self.chosen[goes] || (keep_mins && self.limits.is_needed(goes)) {
                 continue;
             }
             self.turn(&[goes], false);
             fits.clear();
-            fits.extend((0..self.chosen.len()).filter(|place| *place != goes && self.admits(*place)));
+            alike.clear();
+            work += self.chosen.len();
+            fits.extend((0..self.chosen.len()).filter(|&place| {
+                // Of those that count for the same, two are as good as all.
+                place != goes && self.admits(place) && {
+                    let count = alike.entry(self.limits.keys(place)).or_insert(0);
+                    *count += 1;
+                    *count <= 2
+                }
+            }));
             for (at, first) in fits.iter().enumerate() {
+                work += fits.len() - at;
+                if work > SWAP_WORK {
+                    self.turn(&[goes], true);
+                    return false;
+                }
                 self.turn(&[*first], true);
                 if let Some(second) = fits[at + 1..].iter().find(|second| self.admits(**second)) {
                     self.turn(&[*second], true);

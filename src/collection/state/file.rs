@@ -3,7 +3,7 @@
 //! The first line says up to which sequence number it goes; the lines after it are notes that make the state anew, and
 //! what no note can say (numbers of profiles that are gone); the last carries the blake3 of all before it.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,21 @@ struct End {
     blake3: String,
 }
 
+/// What a file keeps, of one moment.
+pub(in crate::collection) struct Kept {
+    state: Arc<State>,
+    events: Vec<u128>,
+}
+
 impl Register {
-    /// The newest state as bytes, after everything up to `applied` at least; counters of ids that `is_there` refuses are left out.
-    pub fn to_bytes(&self, applied: u64, is_there: &dyn Fn(&str) -> bool) -> Vec<u8> {
-        let state = self.newest();
+    /// The newest state and the events in it, while nothing is applied.
+    pub fn kept(&self) -> Kept {
+        Kept { state: self.newest(), events: self.seen().iter().collect() }
+    }
+
+    /// A state as bytes, after everything up to `applied` at least; counters of ids that `is_there` refuses are left out.
+    pub fn to_bytes(&self, kept: &Kept, applied: u64, is_there: &dyn Fn(&str) -> bool) -> Vec<u8> {
+        let Kept { state, events } = kept;
         let mut out = Lines(Vec::new());
         out.push(&Head { format: FORMAT, seq: state.seq.max(applied), swept: state.sets.swept() });
         for (name, profile) in state.profiles.iter() {
@@ -58,7 +69,6 @@ impl Register {
         for some in counted.chunks(SOME) {
             out.push(&Note::Counts { counts: some.to_vec(), events: Vec::new() });
         }
-        let events: Vec<u128> = self.seen().iter().collect();
         for some in events.chunks(SOME) {
             let events = some.iter().map(|key| print_key(*key)).collect();
             out.push(&Note::Counts { counts: Vec::new(), events });

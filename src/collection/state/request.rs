@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::events::{self, Counts, Event, EventsRequest};
-use super::{Note, Register, State};
+use super::{Note, Register, State, sets};
 use crate::attributes::{ItemFacts, parse_time};
 use crate::collection::recipe::Recipe;
 use crate::collection::write::{WriteError, Written};
@@ -166,7 +166,7 @@ impl StateWrite {
                 let before = state.sets.get(&name).map_or(0, |_| 1);
                 let count = state.sets.iter().filter(|(_, set)| set.lives(now)).count() + 1 - before;
                 within("", "exclude sets", count, limits.exclude_sets, "state.exclude_sets")?;
-                has_room(&state, &ids, limits)?;
+                has_room(&state, (&name, true), &ids, now, limits)?;
                 written.ids = Some(ids.iter().collect::<HashSet<_>>().len());
                 Some(Note::Set { name, ids, expires_at, at: now })
             }
@@ -179,7 +179,7 @@ impl StateWrite {
                     add.iter().filter(|id| !set.contains(id) || going.contains(id)).collect();
                 let count = set.len() - going.len() + coming.len();
                 within("/add", "ids of the set", count, limits.exclude_set_ids, "state.exclude_set_ids")?;
-                has_room(&state, &add, limits)?;
+                has_room(&state, (&name, false), &add, now, limits)?;
                 written.ids = Some(count);
                 Some(Note::SetChange { name, add, remove, expires_at, at: now })
             }
@@ -268,8 +268,22 @@ fn within(pointer: &str, name: &str, value: usize, limit: usize, setting: &str) 
     Err(WriteError::Invalid { pointer: pointer.to_owned(), reason })
 }
 
-fn has_room(state: &State, ids: &[String], limits: &StateLimits) -> Result<(), WriteError> {
-    let bytes = state.sets.bytes() + ids.iter().map(String::len).sum::<usize>();
+/// Whether ids can be added to the set `name`, or put in its place if `replaced`. Sets that have expired take no room: the
+/// change sweeps them.
+fn has_room(
+    state: &State,
+    (name, replaced): (&str, bool),
+    ids: &[String],
+    now: i64,
+    limits: &StateLimits,
+) -> Result<(), WriteError> {
+    let coming = sets::weight(name, ids);
+    if state.sets.bytes() + coming <= limits.exclude_bytes {
+        return Ok(());
+    }
+    let staying = state.sets.iter().filter(|(of, set)| set.lives(now) && !(replaced && ***of == *name));
+    let staying: usize = staying.map(|(of, set)| set.weight(of)).sum();
+    let bytes = staying + coming;
     if bytes <= limits.exclude_bytes {
         return Ok(());
     }
@@ -331,4 +345,21 @@ fn time(text: Option<&str>) -> Result<Option<i64>, WriteError> {
     let parsed = text.map(parse_time).transpose();
     let at = |reason| WriteError::Invalid { pointer: "/expires_at".to_owned(), reason };
     Ok(parsed.map_err(at)?.map(|millis| millis.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_sets_and_the_one_replaced_take_no_room() {
+        let limits = StateLimits { exclude_bytes: 1_000, ..StateLimits::default() };
+        let ids = |count: usize| (0..count).map(|id| format!("id-{id}")).collect::<Vec<_>>();
+        let mut state = State::default();
+        state.sets.put("old", ids(13), 100);
+        assert!(has_room(&state, ("new", true), &ids(5), 99, &limits).is_err(), "it lives yet");
+        assert_eq!(has_room(&state, ("new", true), &ids(5), 100, &limits), Ok(()));
+        assert_eq!(has_room(&state, ("old", true), &ids(13), 99, &limits), Ok(()));
+        assert!(has_room(&state, ("new", true), &ids(15), 100, &limits).is_err());
+    }
 }

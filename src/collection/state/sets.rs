@@ -43,6 +43,11 @@ impl ExcludeSet {
         self.len() == 0
     }
 
+    /// Bytes that it takes under its name, about.
+    pub fn weight(&self, name: &str) -> usize {
+        self.bytes + name.len() + OVERHEAD
+    }
+
     /// Whether it is still there at a time.
     pub fn lives(&self, now: i64) -> bool {
         self.expires_at == 0 || now < self.expires_at
@@ -73,6 +78,11 @@ impl ExcludeSet {
             }
         }
     }
+}
+
+/// Bytes that a set of these ids takes, about.
+pub(super) fn weight(name: &str, ids: &[String]) -> usize {
+    name.len() + OVERHEAD + ids.iter().map(|id| id.len() + OVERHEAD).sum::<usize>()
 }
 
 impl Sets {
@@ -112,13 +122,13 @@ impl Sets {
         self.remove(name);
         self.changes += 1;
         set.change = self.changes;
-        self.bytes += set.bytes + name.len() + OVERHEAD;
+        self.bytes += set.weight(name);
         self.by_name.insert(name, Arc::new(set));
     }
 
     pub fn remove(&mut self, name: &str) {
         if let Some(set) = self.by_name.remove(name) {
-            self.bytes -= set.bytes + name.len() + OVERHEAD;
+            self.bytes -= set.weight(name);
         }
     }
 
