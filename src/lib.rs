@@ -6,6 +6,7 @@
 //! | layer | module | owns |
 //! |---|---|---|
 //! | 1 | [`arena`] | memory: reserve, map, grow; with the kernels, the only unsafe code |
+//! | 1 | `priority` | threads that step back behind those that search |
 //! | 1 | [`vector`] | metrics, element types, SIMD kernels (chosen once an index), quantiser codes |
 //! | 2 | [`graph`] | HNSW over node numbers: search, insert, prune, reachability. No ids, no files |
 //! | 2 | [`attributes`] | typed columns, dictionaries, bitsets; the filter language and its evaluation |
@@ -28,6 +29,7 @@ pub mod file;
 pub mod graph;
 pub mod index;
 pub mod log;
+mod priority;
 pub mod rank;
 pub mod server;
 pub mod vector;

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layer of each module of the library; see the table in src/lib.rs.
-const LAYERS: [(&str, u8); 11] = [
+const LAYERS: [(&str, u8); 12] = [
     ("arena", 1),
+    ("priority", 1),
     ("vector", 1),
     ("graph", 2),
     ("attributes", 2),

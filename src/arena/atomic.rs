@@ -48,6 +48,13 @@ impl<A: Atom> AtomicArray<A> {
         Ok(array)
     }
 
+    /// `len` zero elements, of which few may ever be touched: on small pages, so that a first touch costs little.
+    pub fn sparse(len: usize) -> Result<Self, ArenaError> {
+        let mut region = Region::reserve(len.saturating_mul(size_of::<A>()))?;
+        region.grow(len * size_of::<A>())?;
+        Self::from_region(region)
+    }
+
     /// The elements that fill a region's bytes in use; it can grow up to the region's capacity.
     pub fn from_region(region: Region) -> Result<Self, ArenaError> {
         let (length, element) = (region.len(), size_of::<A>());

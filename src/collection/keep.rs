@@ -43,7 +43,7 @@ const CATCHING_UP: usize = 10_000;
 /// How long a reopening waits for the searches in the old index.
 const FREEING: Duration = Duration::from_secs(5);
 /// A checkpoint's pages are written out after so many bytes.
-const FLUSH: u64 = 8 << 20;
+const FLUSH: u64 = 2 << 20;
 const PIECE: usize = 1 << 20;
 
 /// How others speak with the keeper.

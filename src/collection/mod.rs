@@ -32,7 +32,6 @@ mod name;
 mod once;
 mod order;
 mod page;
-mod priority;
 mod publish;
 mod query;
 mod queue;

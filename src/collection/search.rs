@@ -22,6 +22,7 @@ use super::state::{Facts, Register, SlotCaches, State};
 use super::{Collection, SearchError};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
 use crate::index::{Candidate, Index, Selection, View};
+use crate::priority::note_search;
 use crate::rank::{ItemVectors, RankInput, Ranked, Ranking, RuleCount, Shortfall, Stages, rank};
 use crate::vector::Metric;
 
@@ -74,6 +75,7 @@ impl Collection {
         now: i64,
         take: impl FnOnce(SearchAnswer<'_>) -> T,
     ) -> Result<T, SearchError> {
+        note_search();
         let started = Instant::now();
         let inner = &self.inner;
         loop {

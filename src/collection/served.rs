@@ -20,7 +20,6 @@ use uuid::Uuid;
 use super::commit::{Commit, Reply};
 use super::keep::Keeper;
 use super::page::Cursors;
-use super::priority::{KEEPING, WRITING, step_back};
 use super::queue::Queue;
 use super::record::decode;
 use super::rules::RuleCounts;
@@ -32,6 +31,7 @@ use super::{CatalogueError, CollectionName, Manifest};
 use crate::arena::Mode;
 use crate::index::{Batch, Change, Index, IndexError};
 use crate::log::{Disk, Identity, Log, LogError, LogOptions, Opened, Position};
+use crate::priority::{KEEPING, WRITING, step_back};
 
 /// Items for which addresses are reserved beyond those of the file; a checkpoint and reopening makes room again.
 pub(super) const ROOM: usize = 1 << 24;
@@ -75,7 +75,7 @@ impl Default for WriteSettings {
             queue: 1_024,
             checkpoint_bytes: 256 << 20,
             checkpoint_age: std::time::Duration::from_secs(900),
-            checkpoint_pace: 200 << 20,
+            checkpoint_pace: 64 << 20,
             log_retention: std::time::Duration::from_secs(24 * 3600),
             log_retention_bytes: 1 << 30,
             log_max_bytes: 0,

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use super::header::{Facts, HEADER_LEN, Header};
 use super::section::{ElementCode, Kind, RawEntry};
 use super::{BLOCK, FileError};
+use crate::priority::give_way;
 
 /// Writes an index file into anything that can seek. Until `finish` the header is zeros, so an unfinished file is
 /// refused by its magic.
@@ -154,6 +155,7 @@ impl<W: Write + Seek> FileWriter<W> {
             if self.block.len() == BLOCK as usize {
                 self.checksums.push(crc32c::crc32c(&self.block));
                 self.block.clear();
+                give_way();
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::build::BuildParams;
 use super::link::{Linker, salt_of};
 use super::links::{Graph, NONE};
 use super::search::Scratch;
+use crate::priority::give_way;
 use crate::vector::Codes;
 
 /// Widest search for a place to link a node that cannot be reached.
@@ -93,6 +94,7 @@ fn spread(graph: &Graph, from: u32, seen: &mut [bool]) {
     seen[from as usize] = true;
     let mut queue = VecDeque::from([from]);
     while let Some(node) = queue.pop_front() {
+        give_way();
         for neighbour in graph.neighbours(node, 0) {
             // Nodes that came since the marks were made are not asked about.
             if let Some(seen @ false) = seen.get_mut(neighbour as usize) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use super::link::Linker;
 use super::links::{Graph, NONE};
 use crate::arena::{ArenaError, AtomicArray};
+use crate::priority::give_way;
 
 /// Rows of all levels of the nodes that there were.
 #[derive(Debug)]
@@ -43,8 +44,8 @@ impl Snapshot {
             m,
             levels,
             starts,
-            links: AtomicArray::filled(0, nodes * 2 * m, 0)?,
-            upper: AtomicArray::filled(0, rows as usize * m, 0)?,
+            links: AtomicArray::sparse(nodes * 2 * m)?,
+            upper: AtomicArray::sparse(rows as usize * m)?,
             saved: std::iter::repeat_with(|| AtomicBool::new(false)).take(nodes).collect(),
         })
     }
@@ -52,8 +53,10 @@ impl Snapshot {
     /// Copies what nobody has changed since; afterwards the snapshot is whole. Blocking, beside readers and writers.
     pub fn complete(&self, graph: &Graph, linker: &Linker) {
         for node in 0..self.nodes as u32 {
-            let _guard = linker.lock(node);
+            let guard = linker.lock(node);
             self.save(graph, node);
+            drop(guard);
+            give_way();
         }
     }
 

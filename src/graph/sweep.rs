@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::link::{Linker, SelectBuffers, by_distance, set_row};
 use super::links::{Graph, NONE};
 use super::reach::{Reach, repair_among};
+use crate::priority::give_way;
 use crate::vector::Codes;
 
 /// What a sweep did.
@@ -39,6 +40,7 @@ pub fn sweep(
     let highest = living().max_by_key(|&node| (graph.level(node), node))?;
     let mut buffers = SelectBuffers::default();
     for node in living() {
+        give_way();
         for level in 0..=graph.level(node) {
             mend_row(graph, codes, linker, gone, (node, level), &mut buffers, &mut swept);
         }

@@ -19,6 +19,7 @@ use crate::arena::{Array, AtomicArray, SlotTable};
 use crate::attributes::ItemFacts;
 use crate::file::FileError;
 use crate::graph::{self, Graph, GraphParts, Reach, Snapshot};
+use crate::priority::give_way;
 use crate::vector::{CodeKind, Codec, Codes};
 
 const NONE: u32 = u32::MAX;
@@ -152,6 +153,7 @@ impl Checkpoint<'_> {
         let slots: Vec<u32> = self.view.all().iter().collect();
         let mut node = vec![NONE; self.snapshot.nodes];
         for &slot in &slots {
+            give_way();
             let place = parts.node(slot).and_then(|old| node.get_mut(old as usize));
             if let Some(place) = place {
                 *place = 0;
@@ -169,6 +171,7 @@ impl Checkpoint<'_> {
         let parts = ItemParts::new(index.file.header().facts.string_seed, layout.slots.len())?;
         parts.node_item.grow(layout.nodes.len(), NONE)?;
         for &slot in &layout.slots {
+            give_way();
             parts.ids.insert(self.view.id(slot))?;
             let facts = index.items.facts(slot).copied();
             parts.facts.push(facts.unwrap_or(Facts { seq: 0, inserted_at: 0, version: 0, expires_at: 0 }))?;
@@ -194,9 +197,12 @@ impl Checkpoint<'_> {
                 (rows - usize::from(level)) as u32
             })
             .collect();
-        let links: AtomicArray = AtomicArray::filled(NONE, nodes * 2 * m, 0)?;
-        let upper: AtomicArray = AtomicArray::filled(NONE, rows * m, 0)?;
+        let links: AtomicArray = AtomicArray::filled(NONE, 0, nodes * 2 * m)?;
+        let upper: AtomicArray = AtomicArray::filled(NONE, 0, rows * m)?;
         for (new, &old) in layout.nodes.iter().enumerate() {
+            give_way();
+            links.grow((new + 1) * 2 * m, NONE)?;
+            upper.grow((starts[new] as usize + usize::from(levels[new])) * m, NONE)?;
             for level in 0..=levels[new] {
                 let (array, start) = match level {
                     0 => (&links, new * 2 * m),
@@ -235,6 +241,7 @@ impl Checkpoint<'_> {
         let (mut clipped, mut bound, mut late) = (0, 0.0f32, 0);
         let step = layout.nodes.len().div_ceil(SAMPLE).max(1);
         for &node in layout.nodes.iter().step_by(step) {
+            give_way();
             index.numbers(node, &mut numbers);
             clipped += codec.encode(&numbers, &mut row);
             let norm = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -251,6 +258,7 @@ impl Checkpoint<'_> {
         let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
         for &node in &layout.nodes {
+            give_way();
             index.numbers(node, &mut numbers);
             row.fill(0);
             codec.encode(&numbers, &mut row);
@@ -263,6 +271,7 @@ impl Checkpoint<'_> {
         let codes = &self.index.codes;
         let rows = Array::with_capacity(layout.nodes.len() * codes.codec().stride())?;
         for &node in &layout.nodes {
+            give_way();
             rows.extend(codes.row(node))?;
         }
         Ok(Codes::new(*codes.codec(), rows))
@@ -272,6 +281,7 @@ impl Checkpoint<'_> {
         let (index, rows) = (self.index, self.index.vectors());
         let table = SlotTable::new(layout.nodes.len())?;
         for (new, &old) in layout.nodes.iter().enumerate() {
+            give_way();
             let hash = xxh3_64(&rows.row(old)[..index.row_len]);
             table.insert(hash, new as u32, layout.nodes.len(), |_| None)?;
         }

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::ColumnPart;
 use crate::arena::{ArenaError, Array, Region};
 use crate::attributes::{AttributeType, StringTable, Value, time};
+use crate::priority::give_way;
 
 /// See the table at the head of the parent module.
 #[derive(Debug)]
@@ -346,6 +347,7 @@ impl Column {
         };
         let mut shared = HashMap::new();
         for &item in items {
+            give_way();
             let pushed = match &copy {
                 Column::Keyword { codes, dictionary } => {
                     codes.push(translated(self.codes(item).first().copied().unwrap_or(0), dictionary)?)

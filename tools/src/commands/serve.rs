@@ -88,7 +88,7 @@ pub struct WriteArgs {
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "15m")]
     pub checkpoint_age: Duration,
     /// Bytes a second at which checkpoints are written, so that the log's syncs do not wait for them; 0 for no pace
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "200M")]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64M")]
     pub checkpoint_pace: u64,
     /// Keep the log so long after a checkpoint covers it, so that an index built elsewhere from an older export catches up
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "24h")]
