@@ -118,8 +118,35 @@ impl Linker {
             self.link(graph, codes, other, node, level, work);
         }
         work.back = back;
+        // Level 0 was the last that neighbours were selected for.
+        self.anchor(graph, codes, node, work);
         if level > top {
             self.raise_entry(graph, node);
+        }
+    }
+
+    /// Sees to it that a link leads to a new node, where all its neighbours have nearer ones in every direction: it comes
+    /// between its nearest neighbour and the farthest of that one, so that what could be reached still can.
+    fn anchor(&self, graph: &Graph, codes: &Codes, node: u32, work: &mut Work) {
+        let leads_here =
+            |&(_, other): &(f32, u32)| graph.row(other, 0).iter().any(|link| link.load(Relaxed) == node);
+        let Some(&(_, nearest)) = work.selected.first() else { return };
+        if work.selected.iter().any(leads_here) {
+            return;
+        }
+        let row = graph.row(nearest, 0);
+        work.row.clear();
+        work.row.extend(row.iter().map(|link| link.load(Relaxed)).filter(|&id| (id as usize) < codes.len()));
+        codes.distances(codes.row(nearest), &work.row, &mut work.select.distances);
+        let distances = &work.select.distances;
+        let farthest = (0..distances.len()).max_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+        let Some(farthest) = farthest.map(|place| work.row[place]) else { return };
+        // First the way round, then the change of what leads there.
+        self.link(graph, codes, node, farthest, 0, work);
+        let _guard = self.lock(nearest);
+        self.keep(graph, nearest);
+        if let Some(link) = row.iter().find(|link| link.load(Relaxed) == farthest) {
+            link.store(node, Relaxed);
         }
     }
 

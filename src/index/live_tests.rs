@@ -372,6 +372,34 @@ fn near_twins_are_all_reachable_and_deleted_ones_gone() {
     }
 }
 
+/// Which nodes some path of links leads to from the entry, on whichever levels.
+fn on_any_level(graph: &Graph) -> Vec<bool> {
+    let mut seen = vec![false; graph.nodes()];
+    let mut next = vec![graph.entry()];
+    while let Some(node) = next.pop() {
+        if !std::mem::replace(&mut seen[node as usize], true) {
+            next.extend((0..=graph.level(node)).flat_map(|level| graph.neighbours(node, level)));
+        }
+    }
+    seen
+}
+
+#[test]
+fn what_was_just_inserted_can_be_reached_however_crowded_its_place() {
+    let mut lost = 0;
+    for (metric, step) in [(Metric::Cosine, 2e-6), (Metric::L2, 2e-6), (Metric::L2, 1e-3)] {
+        let mut tester = Tester::new(metric, Element::F32, 4);
+        let mut random = Random(11);
+        for at in 0..size(4_000, 800) {
+            let vector: Vec<f32> = (0..8).map(|at| 0.5 - at as f32 / 8.0 + random.number() * step).collect();
+            put_all(&mut tester, &format!("twin-{at}-"), std::iter::once(vector));
+            let newest = tester.index.graph.nodes() as u32 - 1;
+            lost += usize::from(!on_any_level(&tester.index.graph)[newest as usize]);
+        }
+    }
+    assert_eq!(lost, 0);
+}
+
 #[test]
 fn late_comers_longer_than_any_are_what_inner_product_returns() {
     let mut tester = Tester::new(Metric::Dot, Element::F32, 3);
