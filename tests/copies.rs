@@ -109,6 +109,50 @@ fn an_export_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
 }
 
 #[test]
+fn a_build_from_before_a_change_of_the_schema_is_refused_and_one_from_after_it_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path(), settings());
+    let mut random = Random(8);
+    churn(&collection, &mut random, 60);
+    let old = directory.path().join("old.slx");
+    build(&export(&collection), &old);
+    let change =
+        json!({"attributes": {"aa": {"type": "int", "default": 4}, "zz": "keyword"}, "embedding": "tower"});
+    assert!(collection.change_schema(&serde_json::from_value(change).unwrap()).unwrap());
+    let error = publish(directory.path(), &shop(), &old).unwrap_err().to_string();
+    assert!(error.contains("\"aa\" (int)") && error.contains("export again"), "{error}");
+    assert!(old.exists() && catalogue.reload().opened.is_empty(), "nothing has happened");
+
+    let exported = export(&collection);
+    let new = directory.path().join("new.slx");
+    build(&exported, &new);
+    churn(&collection, &mut random, 30);
+    upsert(&collection, json!([{"id": "z", "vector": random.vector(), "attributes": {"zz": "z", "aa": 5}}]))
+        .unwrap();
+    let (wanted, schema) = (contents(&collection.index()), collection.index().schema().clone());
+    drop(collection);
+    publish(directory.path(), &shop(), &new).unwrap();
+    let reload = catalogue.reload();
+    assert_eq!((reload.opened.len(), reload.failed.len()), (1, 0), "{reload:?}");
+    let collection = catalogue.get("shop").unwrap();
+    assert_eq!(*collection.index().schema(), schema);
+    assert_eq!(schema.embedding.as_deref(), Some("tower"));
+    same(&contents(&collection.index()), &wanted);
+
+    // A backup has the schema, its defaults too.
+    let backup = directory.path().join("backup");
+    let BackupFile { mut file, bytes, seq, collection: name, uuid } = collection.backup().unwrap();
+    receive_backup(&backup, &mut file, (&name, &uuid, seq, bytes), &|_, _| ()).unwrap();
+    let other: CollectionName = "other".parse().unwrap();
+    restore_backup(&backup, directory.path(), Some(&other), &|_, _| ()).unwrap();
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    let restored = catalogue.get("other").unwrap();
+    assert_eq!(*restored.index().schema(), schema);
+    upsert(&restored, json!([{"id": "new", "vector": random.vector()}])).unwrap();
+    assert_eq!(contents(&restored.index())["new"].1, json!({"aa": 4, "colour": "grey"}));
+}
+
+#[test]
 fn a_build_from_an_older_export_takes_over_and_catches_up() {
     let directory = tempfile::tempdir().unwrap();
     let (catalogue, collection) = open(directory.path(), settings());

@@ -458,10 +458,6 @@ async fn collections_and_items_are_there_to_read() {
     ] {
         assert_eq!(house.get(path).await.0, status, "{path}");
     }
-    for (method, path) in [("PATCH", "/v1/collections/shop")] {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        assert_eq!(read(house.send(request).await).await.0, 501, "{method} {path}");
-    }
 }
 
 #[tokio::test]

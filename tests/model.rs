@@ -1,5 +1,5 @@
 //! A collection against a map and brute force: random upserts, patches and deletes of every kind, with restarts,
-//! checkpoints, reopenings and checkpoints that come to nothing in between.
+//! checkpoints, reopenings, checkpoints that come to nothing and new attributes in between.
 //!
 //! The normal run is short; 100,000 operations a metric: `SHORTLIST_LONG=1 cargo test --release --test model`.
 
@@ -16,12 +16,15 @@ use shortlist::attributes::{Filter, FilterContext, ItemFacts};
 use shortlist::collection::{
     Catalogue, Collection, CollectionName, WriteBatch, WriteSettings, Written, now_millis,
 };
-use shortlist::index::{Index, Schema, SearchParams, View};
+use shortlist::index::{Index, Schema, SchemaChange, SearchParams, View};
 
 const DIMENSION: usize = 6;
 const IDS: u64 = 600;
 /// Vectors that many items share.
 const SHARED: u64 = 20;
+/// Attributes that come, in this order, and their defaults: names before, between and behind those that are there.
+const COMING: [(&str, Option<u64>); 6] =
+    [("d", Some(3)), ("zz", None), ("a", Some(1)), ("nn", None), ("c", Some(2)), ("x", Some(9))];
 const K: usize = 10;
 const EF: usize = 80;
 
@@ -53,6 +56,8 @@ struct Item {
     vector: Vec<f32>,
     n: u64,
     colour: Option<&'static str>,
+    /// Of the attributes that came.
+    later: BTreeMap<&'static str, u64>,
     version: u64,
     /// Year in which it expires.
     until: Option<u32>,
@@ -65,6 +70,9 @@ impl Item {
         if let Some(colour) = self.colour {
             attributes["colour"] = json!(colour);
         }
+        for (name, value) in &self.later {
+            attributes[*name] = json!(value);
+        }
         attributes
     }
 }
@@ -76,6 +84,7 @@ struct Done {
     restarts: usize,
     checkpoints: usize,
     aborted: usize,
+    changed: usize,
     emptied: usize,
     entries: usize,
     found: usize,
@@ -98,10 +107,12 @@ struct Tester {
 fn open(directory: &Path, metric: &str) -> (Catalogue, Arc<Collection>) {
     let settings = WriteSettings { segment_bytes: 100_000, ..WriteSettings::default() };
     let catalogue = Catalogue::open_with(directory, Mode::Mapped, settings).unwrap();
-    let attributes = json!({"n": "int", "colour": "keyword"});
-    let schema = json!({"dimension": DIMENSION, "metric": metric, "attributes": attributes});
-    let name: CollectionName = "shop".parse().unwrap();
-    catalogue.create(&name, Schema::from_json(&schema).unwrap()).unwrap();
+    if catalogue.get("shop").is_none() {
+        let attributes = json!({"n": "int", "colour": "keyword"});
+        let schema = json!({"dimension": DIMENSION, "metric": metric, "attributes": attributes});
+        let name: CollectionName = "shop".parse().unwrap();
+        catalogue.create(&name, Schema::from_json(&schema).unwrap()).unwrap();
+    }
     let collection = catalogue.get("shop").unwrap();
     (catalogue, collection)
 }
@@ -155,6 +166,14 @@ impl Tester {
             let version_given = version.filter(|_| until != Some(2020));
             let mut document = json!({"id": id, "vector": vector, "attributes": {"n": n}});
             let document = document.as_object_mut().unwrap();
+            let mut later = BTreeMap::new();
+            for (name, default) in &COMING[..self.done.changed] {
+                let given = (self.random.below(2) == 0).then(|| self.random.below(100));
+                if let Some(value) = given {
+                    document["attributes"][*name] = json!(value);
+                }
+                later.extend(given.or(*default).map(|value| (*name, value)));
+            }
             if let Some(colour) = colour {
                 document["attributes"]["colour"] = json!(colour);
             }
@@ -172,7 +191,7 @@ impl Tester {
                 put += 1;
                 let version = version_given.unwrap_or(stored.unwrap_or(0));
                 self.tombstones.remove(&id);
-                self.model.insert(id, Item { vector, n, colour, version, until, seq });
+                self.model.insert(id, Item { vector, n, colour, later, version, until, seq });
             }
             items.push(Value::Object(document.clone()));
         }
@@ -193,6 +212,14 @@ impl Tester {
             let (id, n) = (self.some_id(), self.random.below(100));
             let clear = self.random.below(3) == 0;
             let mut attributes = json!({"n": n});
+            let mut later = BTreeMap::new();
+            for (name, _) in &COMING[..self.done.changed] {
+                if self.random.below(3) == 0 {
+                    let value = (self.random.below(3) > 0).then(|| self.random.below(100));
+                    attributes[*name] = json!(value);
+                    later.insert(*name, value);
+                }
+            }
             if clear {
                 attributes["colour"] = Value::Null;
             }
@@ -200,6 +227,8 @@ impl Tester {
                 Some(item) => {
                     (item.n, item.seq) = (n, seq);
                     item.colour = item.colour.filter(|_| !clear);
+                    item.later.retain(|name, _| !later.contains_key(name));
+                    item.later.extend(later.into_iter().filter_map(|(name, value)| Some((name, value?))));
                     patched += 1;
                 }
                 None => skipped += 1,
@@ -312,6 +341,18 @@ impl Tester {
         self.step();
     }
 
+    /// Adds the next attribute; every item gets its default.
+    fn change_the_schema(&mut self) {
+        let Some((name, default)) = COMING.get(self.done.changed) else { return };
+        let declared = default.map_or(json!("int"), |default| json!({"type": "int", "default": default}));
+        let change: SchemaChange = serde_json::from_value(json!({"attributes": {*name: declared}})).unwrap();
+        assert!(self.collection().change_schema(&change).unwrap());
+        self.done.changed += 1;
+        for item in self.model.values_mut() {
+            item.later.extend(default.map(|value| (*name, value)));
+        }
+    }
+
     fn between(&mut self) {
         match self.random.below(120) {
             0 | 1 => self.restart(false),
@@ -322,6 +363,7 @@ impl Tester {
             }
             7..11 => self.abort_a_checkpoint(),
             11..20 => return self.check(false),
+            20 | 21 => self.change_the_schema(),
             _ => return,
         }
         self.check(true);
@@ -338,7 +380,10 @@ impl Tester {
         }
         for _ in 0..3 {
             let vector = self.random.vector();
-            for filter in [None, Some(json!({"n": {"lt": 50}})), Some(json!({"colour": "red"}))] {
+            let newest = self.done.changed.checked_sub(1).map(|last| COMING[last].0);
+            let newest = newest.map(|name| json!({name: {"exists": true}}));
+            let filters = [None, Some(json!({"n": {"lt": 50}})), Some(json!({"colour": "red"})), newest];
+            for filter in filters {
                 self.check_search(&view, &vector, filter.as_ref());
             }
         }
@@ -369,7 +414,8 @@ impl Tester {
         let passes = |item: &Item| match filter {
             None => true,
             Some(filter) if filter.get("n").is_some() => item.n < 50,
-            Some(_) => item.colour == Some("red"),
+            Some(filter) if filter.get("colour").is_some() => item.colour == Some("red"),
+            Some(filter) => item.later.keys().any(|name| filter.get(*name).is_some()),
         };
         let allowed = filter.map(|filter| {
             let filter = Filter::parse(filter, &view.schema().attributes).unwrap();
@@ -468,10 +514,14 @@ fn a_collection_is_what_a_map_would_be() {
         }
         tester.restart(false);
         tester.check(true);
-        let Done { found, wanted, restarts, checkpoints, aborted, entries, .. } = tester.done;
+        let Done { found, wanted, restarts, checkpoints, aborted, changed, entries, .. } = tester.done;
         let recall = found as f64 / wanted as f64;
         println!("{metric}: recall {recall:.4}, {:?}", tester.done);
         assert!(recall >= 0.98, "{metric}: {recall}");
-        assert!(restarts > 5 && checkpoints > 5 && aborted > 5 && entries > 2, "{:?}", tester.done);
+        assert!(
+            restarts > 5 && checkpoints > 5 && aborted > 5 && changed > 2 && entries > 2,
+            "{:?}",
+            tester.done
+        );
     }
 }

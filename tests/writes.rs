@@ -447,7 +447,15 @@ fn a_published_index_that_cannot_take_over_leaves_writing_as_it_was() {
         now: 0,
     };
     IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
-    publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap();
+    let error = publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap_err().to_string();
+    assert!(error.contains("lacks attribute \"colour\""), "{error}");
+    // By a program that does not look.
+    let home = directory.path().join("shop");
+    let name = format!("index-{}.slx", uuid::Uuid::new_v4());
+    std::fs::rename(&file, home.join(&name)).unwrap();
+    let mut manifest = serde_json::to_value(collection.manifest()).unwrap();
+    manifest["file"] = json!(name);
+    std::fs::write(home.join("manifest.json"), manifest.to_string()).unwrap();
     let report = catalogue.reload();
     assert!(report.failed[0].to_string().contains("replayed"), "{report:?}");
     assert!(report.opened.is_empty(), "{report:?}");

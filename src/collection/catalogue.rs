@@ -19,7 +19,7 @@ use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
 use crate::arena::Mode;
 use crate::file::FileError;
-use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema};
+use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema, SchemaChangeError};
 use crate::log::LogError;
 
 /// The data directory or a collection in it could not be used.
@@ -102,6 +102,15 @@ pub enum CatalogueError {
         /// Its name.
         name: CollectionName,
     },
+    /// A change of the schema was refused.
+    #[error(transparent)]
+    Change(#[from] SchemaChangeError),
+    /// The disk failed so that nobody knows whether a change is durable.
+    #[error("{reason}")]
+    Unknown {
+        /// What failed, and what to do.
+        reason: String,
+    },
     /// An empty index could not be made.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -116,6 +125,17 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
+    /// Whether the disk was full.
+    pub fn is_out_of_space(&self) -> bool {
+        let source = match self {
+            CatalogueError::Io { source, .. } => source,
+            CatalogueError::Checkpoint { source: FileError::Io { source, .. }, .. } => source,
+            CatalogueError::Log { source, .. } => return source.is_out_of_space(),
+            _ => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         CatalogueError::Io { action, path: path.to_owned(), source }
     }

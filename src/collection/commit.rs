@@ -169,6 +169,10 @@ impl Inner {
             self.keeper.want_room();
             return reply(Err(WriteError::NoSpace { reason }));
         }
+        let batch = match batch.fitted(&index) {
+            Ok(batch) => batch,
+            Err(error) => return reply(Err(error)),
+        };
         let view = index.view(now);
         let (mut changes, mut written, touched) = match batch.resolve(&view, &staged.overlay, now) {
             Ok(resolved) => resolved,

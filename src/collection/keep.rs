@@ -1,16 +1,15 @@
 //! The keeper: sweeps what deletes leave, writes checkpoints, and reopens the collection onto them.
 //!
 //! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
-//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening frees the memory of
-//! dead slots and copied pages: the new file is opened, the records since are applied to it, and when only few are left
-//! the committer waits for the last of them; then the new index answers.
+//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening
+//! (see `reopen`) frees the memory of dead slots and copied pages.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -18,14 +17,13 @@ use uuid::Uuid;
 use super::commit::Commit;
 use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
-use super::record::decode;
-use super::served::{IndexRef, Inner, OpenIndex, ROOM, Records, ReplayError, apply_to};
+use super::served::{IndexRef, Inner};
 use super::write::WriteBatch;
 use super::{CatalogueError, Manifest, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
-use crate::index::Index;
+use crate::index::{Index, Schema};
 use crate::log::Log;
 
 /// How long the keeper sleeps when nobody wakes it.
@@ -35,13 +33,6 @@ const EXPIRY: Duration = Duration::from_secs(60);
 /// Share of the nodes that must be gone before links are mended, and the least number.
 const SWEEP_SHARE: f64 = 0.01;
 const SWEEP_LEAST: usize = 256;
-/// When fewer changes came while the last were applied, the committer is made to wait for the rest.
-const LAST_CHANGES: usize = 300;
-/// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
-const SOME_CHANGES: usize = 4_000;
-const CATCHING_UP: usize = 10_000;
-/// How long a reopening waits for the searches in the old index.
-const FREEING: Duration = Duration::from_secs(5);
 /// A checkpoint's pages are written out after so many bytes.
 const FLUSH: u64 = 2 << 20;
 const PIECE: usize = 1 << 20;
@@ -94,8 +85,11 @@ impl Keeper {
         let _ = self.ready.wait_timeout_while(state, time, |wishes| !wishes.stopped);
     }
 
-    fn has_ended(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended
+    /// Waits until nobody else is at a checkpoint; None when there shall be no more.
+    pub fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.state.lock().unwrap_or_else(PoisonError::into_inner).ended;
+        (!ended).then_some(turn)
     }
 
     /// Waits for something to do. Blocking.
@@ -108,6 +102,15 @@ impl Keeper {
         state.room = false;
         wishes
     }
+}
+
+/// An index file of this collection that was just written.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    pub name: String,
+    pub path: PathBuf,
+    /// What it covers of the log.
+    pub seq: u64,
 }
 
 impl Inner {
@@ -235,42 +238,37 @@ impl Inner {
     }
 
     fn checkpoint_and(&self, may_reopen: bool, must_reopen: bool) -> Result<(), CatalogueError> {
-        let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.keeper.has_ended() {
-            return Err(CatalogueError::Closed { name: self.name.clone() });
-        }
+        let closed = || CatalogueError::Closed { name: self.name.clone() };
+        let _turn = self.keeper.turn().ok_or_else(closed)?;
         let started = Instant::now();
         let index = self.index();
         let reopens = may_reopen && (must_reopen || index.stale_share() >= self.settings.reopen_share);
         if self.uncovered() == 0 && !reopens && !self.state_is_aside() {
             return Ok(());
         }
-        self.check_sound(&index)?;
-        self.sweep(&index, 1);
-        self.rotate_log();
-        let name = format!("index-{}.slx", Uuid::new_v4());
-        let path = self.directory.join(&name);
-        let seq = self.write_checkpoint(&index, &path)?;
-        self.publish_checkpoint(name, seq)?;
+        let new = self.write_checkpoint(&index, None)?;
+        self.publish_checkpoint(&new)?;
         if let Some(commit) = &mut *self.commit() {
-            if commit.log.durable().seq == seq {
-                commit.uncovered_since = None;
-            }
-            self.discard_covered(&mut commit.log);
-            self.note_log(&commit.log);
+            self.note_covered(commit, new.seq);
         }
+        self.note_checkpoint(&new, started);
+        drop(index);
+        if reopens { self.reopen(&new.path) } else { Ok(()) }
+    }
+
+    /// What the log need not keep any more, now that an index file covers it up to `seq`.
+    pub fn note_covered(&self, commit: &mut Commit, seq: u64) {
+        if commit.log.durable().seq == seq {
+            commit.uncovered_since = None;
+        }
+        self.discard_covered(&mut commit.log);
+    }
+
+    pub fn note_checkpoint(&self, new: &NewFile, started: Instant) {
         self.store_recent_queries();
         self.checkpoint_us.store(started.elapsed().as_micros() as u64, Relaxed);
         let seconds = started.elapsed().as_secs_f64();
-        tracing::info!(collection = %self.name, seq, seconds, "checkpoint");
-        drop(index);
-        if reopens {
-            self.reopen(&path).map_err(|error| CatalogueError::Replay {
-                directory: self.directory.clone(),
-                reason: error.to_string(),
-            })?;
-        }
-        Ok(())
+        tracing::info!(collection = %self.name, seq = new.seq, seconds, "checkpoint");
     }
 
     /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
@@ -297,7 +295,22 @@ impl Inner {
         }
     }
 
-    fn write_checkpoint(&self, index: &Index, path: &Path) -> Result<u64, CatalogueError> {
+    /// Writes the state of now to a new file, with another schema if one is given. Nothing names it yet.
+    pub fn write_checkpoint(
+        &self,
+        index: &IndexRef,
+        schema: Option<Schema>,
+    ) -> Result<NewFile, CatalogueError> {
+        self.check_sound(index)?;
+        self.sweep(index, 1);
+        self.rotate_log();
+        let name = format!("index-{}.slx", Uuid::new_v4());
+        let path = self.directory.join(&name);
+        let seq = self.write_state(index, &path, schema)?;
+        Ok(NewFile { name, path, seq })
+    }
+
+    fn write_state(&self, index: &Index, path: &Path, schema: Option<Schema>) -> Result<u64, CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
         // Nothing is committed while this is held, so index and state are of one moment.
         let (mut checkpoint, kept, view, hash) = {
@@ -315,6 +328,9 @@ impl Inner {
             checkpoint.set_state(self.register.to_bytes(&kept, seq, &|id| view.find(id).is_some()));
         }
         drop(view);
+        if let Some(schema) = schema {
+            checkpoint.set_schema(schema);
+        }
         let covered = index.file().header().facts.covers_hash;
         let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
         write_atomically(path, |out| {
@@ -328,8 +344,15 @@ impl Inner {
         Ok(seq)
     }
 
-    fn publish_checkpoint(&self, file: String, covers: u64) -> Result<(), CatalogueError> {
+    fn publish_checkpoint(&self, new: &NewFile) -> Result<(), CatalogueError> {
         let _publisher = publisher_lock(&self.directory)?;
+        self.name_in_manifest(new)?;
+        self.clean_up_behind(new)
+    }
+
+    /// Lets the manifest name a file; the caller holds the publisher's lock. After an error the manifest in memory says whether
+    /// it was renamed: it is then not known to be durable, and the old file and the log stay until a later checkpoint succeeds.
+    pub fn name_in_manifest(&self, new: &NewFile) -> Result<(), CatalogueError> {
         let _publishing = self.publishing();
         let manifest = self.manifest().clone();
         if Manifest::read(&self.directory)?.as_ref() != Some(&manifest) {
@@ -337,78 +360,23 @@ impl Inner {
             return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
         }
         let published_at = format_time(now_millis());
-        let new = Manifest { file, published_at, covers, ..manifest };
+        let new = Manifest { file: new.name.clone(), published_at, covers: new.seq, ..manifest };
         let written = new.write(&self.directory);
-        // A sync that fails after the renaming: the new manifest is there, but may be gone after a power cut. The old file and
-        // the log stay until a later checkpoint succeeds.
         let is_there = || Manifest::read(&self.directory).is_ok_and(|found| found.as_ref() == Some(&new));
         if written.is_ok() || is_there() {
             *self.manifest() = new.clone();
         }
-        written?;
+        written
+    }
+
+    /// Removes what the file that the manifest names has taken the place of.
+    pub fn clean_up_behind(&self, new: &NewFile) -> Result<(), CatalogueError> {
         let state = self.directory.join(super::publish::STATE);
-        if covers > 0 && state.exists() {
+        if new.seq > 0 && state.exists() {
             // The new file has it.
             std::fs::remove_file(&state).map_err(|error| CatalogueError::io("remove", &state, error))?;
         }
-        remove_strays(&self.directory, &new.file)
-    }
-
-    /// Opens the newest file and lets it answer, as soon as it has what was written since.
-    fn reopen(&self, path: &Path) -> Result<(), ReplayError> {
-        let new = Index::open_roomy(path, self.mode, ROOM)?;
-        recent::warm(&new, &self.index().recent_queries(), &|| true);
-        for _ in 0..CATCHING_UP {
-            let some = match &*self.commit() {
-                Some(commit) => take_some(&commit.log, &new)?,
-                None => Records::default(),
-            };
-            apply_to(&new, &some.batches())?;
-            if some.changes < LAST_CHANGES {
-                break;
-            }
-        }
-        // Nothing is committed while this is held: these records are the last.
-        let commit = self.commit();
-        if let Some(commit) = &*commit {
-            loop {
-                let some = take_some(&commit.log, &new)?;
-                if some.records.is_empty() {
-                    break;
-                }
-                apply_to(&new, &some.batches())?;
-            }
-        }
-        let old = self.set_index(new);
-        drop(commit);
-        tracing::info!(collection = %self.name, "reopened onto the newest checkpoint");
-        free(old);
-        Ok(())
-    }
-}
-
-/// Waits, for a time, until nobody searches an index any more: freeing it takes longer than a search, so that should not fall
-/// to the last of them.
-fn free(old: Arc<OpenIndex>) {
-    let since = Instant::now();
-    while Arc::strong_count(&old) > 1 && since.elapsed() < FREEING {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Durable records that an index lacks, the first of them.
-fn take_some(log: &Log, index: &Index) -> Result<Records, ReplayError> {
-    let mut records = Records::default();
-    let walked = log.replay(index.seq(), &mut |record| {
-        if records.changes >= SOME_CHANGES {
-            return Err(ReplayError::Stopped);
-        }
-        records.add(record.seq, decode(record.seq, record.payload, &index.schema().attributes)?);
-        Ok(())
-    });
-    match walked {
-        Ok(()) | Err(ReplayError::Stopped) => Ok(records),
-        Err(error) => Err(error),
+        remove_strays(&self.directory, &new.name)
     }
 }
 

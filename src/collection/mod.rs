@@ -5,7 +5,7 @@
 //! `query -> filter -> candidates -> rank -> answer`, one function a step.
 //!
 //! Writes go one way too: `request -> prepared batch -> committer: resolve, log, sync, index -> answer` (`write`, `commit`).
-//! A keeper sweeps and makes checkpoints behind them (`keep`).
+//! A keeper sweeps, makes checkpoints (`keep`) and reopens onto them (`reopen`) behind them; so does a change of the schema (`evolve`).
 //!
 //! A start tells how far it is (`startup`) and ends by warming each index with its last queries (`recent`). Everything goes out
 //! as an [`Export`] or a [`BackupFile`].
@@ -22,6 +22,7 @@ mod backup;
 mod catalogue;
 mod commit;
 mod error;
+mod evolve;
 mod export;
 mod extras;
 mod fields;
@@ -38,6 +39,7 @@ mod queue;
 mod recent;
 mod recipe;
 mod record;
+mod reopen;
 mod request;
 mod retrieve;
 mod rules;

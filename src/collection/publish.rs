@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{CatalogueError, CollectionName, now_millis};
 use crate::arena::Mode;
-use crate::attributes::format_time;
+use crate::attributes::{AttributeSpec, format_time};
 use crate::index::Index;
 use crate::log::{Disk, first_record, last_record};
 
@@ -84,7 +84,8 @@ impl Manifest {
 /// Makes `index_file` the current index of collection `name` in the data directory `dir`. The file is opened first,
 /// so that what cannot be served is never published, and moved: it no longer exists at its old place.
 ///
-/// A collection that was written to has a log, which belongs to it alone: a file of another collection is refused.
+/// A collection that was written to has a log, which belongs to it alone: a file of another collection is refused, and so is
+/// one from before its schema was changed.
 pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<Manifest, CatalogueError> {
     let index = Index::open(index_file, Mode::Mapped)?;
     let facts = index.file().header().facts.clone();
@@ -114,6 +115,37 @@ fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
             Err(CatalogueError::Manifest { path: directory.to_owned(), reason })
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a file that lacks an attribute of the collection, has it with another type, or vectors of another tower: it was
+/// exported before the schema changed, and what was written since could not be applied to it.
+fn check_schema(directory: &Path, current: &str, file: &Path) -> Result<(), CatalogueError> {
+    if !has_log(directory) {
+        return Ok(());
+    }
+    // What cannot be read any more must not keep a sound file from taking its place.
+    let Ok(current) = Index::open(&directory.join(current), Mode::Mapped) else { return Ok(()) };
+    let new = Index::open(file, Mode::Mapped)?;
+    let (current, new) = (current.schema(), new.schema());
+    let differs = |(name, spec): (&str, &AttributeSpec)| match new.attributes.find(name) {
+        Some((_, other)) if other.kind == spec.kind => None,
+        Some((_, other)) => Some(format!("attribute {name:?} is {}, in the file {}", spec.kind, other.kind)),
+        None => Some(format!("the file lacks attribute {name:?} ({})", spec.kind)),
+    };
+    let tower = || {
+        let named = current.embedding.as_ref().filter(|name| Some(*name) != new.embedding.as_ref())?;
+        Some(format!(
+            "its vectors come from {named:?}, the file's from {:?}",
+            new.embedding.as_deref().unwrap_or("")
+        ))
+    };
+    match current.attributes.iter().find_map(differs).or_else(tower) {
+        None => Ok(()),
+        Some(reason) => {
+            let reason = format!("{reason}: the schema has changed since the export, export again");
+            Err(CatalogueError::Manifest { path: directory.to_owned(), reason })
+        }
     }
 }
 
@@ -150,6 +182,7 @@ pub(super) fn install(
         }
         Some(current) => {
             check_covers(&directory, covers)?;
+            check_schema(&directory, &current.file, index_file)?;
             current.collection
         }
         None => collection.to_string(),

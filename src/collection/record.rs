@@ -11,6 +11,9 @@
 //!
 //! A new kind of change takes the next tag; a program that does not know a tag refuses the record.
 //!
+//! All attributes that there were when the record was written are named. One that is not came to the schema later: a put with a
+//! vector gives the item its default, a put without one (a patch) keeps what the item has.
+//!
 //! A text is its length u16 and UTF-8. A value is a tag u8: 0 none, 1 keyword (text), 2 keywords (count u32, texts), 3 int
 //! i64, 4 float f64, 5 bool u8, 6 time i64.
 
@@ -152,6 +155,23 @@ struct Decoder<'a> {
     rest: &'a [u8],
 }
 
+/// The attributes that a record names, in the schema that it is read for.
+struct Named {
+    ordinals: Vec<usize>,
+    /// Those that came to the schema later: their ordinals and defaults.
+    later: Vec<(usize, Option<Value>)>,
+}
+
+impl Named {
+    fn new(ordinals: Vec<usize>, schema: &AttributeSchema) -> Named {
+        let mut is_named = vec![false; schema.len()];
+        ordinals.iter().for_each(|&ordinal| is_named[ordinal] = true);
+        let of_schema = schema.iter().enumerate().filter(|(ordinal, _)| !is_named[*ordinal]);
+        let later = of_schema.map(|(ordinal, (_, spec))| (ordinal, spec.default.clone())).collect();
+        Named { ordinals, later }
+    }
+}
+
 impl<'a> Decoder<'a> {
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], String> {
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or("it ends too soon")?;
@@ -192,11 +212,12 @@ impl<'a> Decoder<'a> {
                 schema.find(name).map(|(ordinal, _)| ordinal).ok_or(format!("no attribute {name:?} is known"))
             })
             .collect::<Result<_, _>>()?;
+        let named = Named::new(ordinals, schema);
         let count = self.u32()?;
         let mut changes = Vec::new();
         for _ in 0..count {
             changes.push(match self.u8()? {
-                1 => Change::Put(self.put(&ordinals, schema.len())?),
+                1 => Change::Put(self.put(&named, schema.len())?),
                 2 => Change::Delete {
                     id: self.text()?.to_owned(),
                     version: self.u64()?,
@@ -221,7 +242,7 @@ impl<'a> Decoder<'a> {
         Ok(Note { shelf, key, value, at: self.u64()? as i64 })
     }
 
-    fn put(&mut self, ordinals: &[usize], attributes: usize) -> Result<Put, String> {
+    fn put(&mut self, named: &Named, attributes: usize) -> Result<Put, String> {
         let id = self.text()?.to_owned();
         let flags = self.u8()?;
         let length = self.u32()?;
@@ -230,10 +251,14 @@ impl<'a> Decoder<'a> {
         let (inserted_at, version, expires_at) = (self.u64()? as i64, self.u64()?, self.u64()? as i64);
         let unlisted = if flags & KEEPS != 0 { Cell::Kept } else { Cell::Set(None) };
         let mut cells = vec![unlisted; attributes];
+        for (ordinal, default) in &named.later {
+            let kept = vector.is_none();
+            cells[*ordinal] = if kept { Cell::Kept } else { Cell::Set(default.clone()) };
+        }
         for _ in 0..self.u16()? {
             let name = usize::from(self.u16()?);
             let value = self.value()?;
-            let ordinal = ordinals.get(name).ok_or(format!("a value of attribute {name}"))?;
+            let ordinal = named.ordinals.get(name).ok_or(format!("a value of attribute {name}"))?;
             if let Some(cell) = cells.get_mut(*ordinal) {
                 *cell = Cell::Set(value);
             }
@@ -316,9 +341,34 @@ mod tests {
         let bytes = encode(&[Change::Put(put)], &one);
         let Change::Put(read) = &decode(1, &bytes, &schema()).unwrap()[0] else { panic!("a put") };
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
+        assert_eq!(read.cells[0], Cell::Kept, "a patch from before there was an attribute keeps it");
         assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
         let note = [Change::State(vec![7])];
         assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
+    }
+
+    #[test]
+    fn attributes_that_came_later_have_their_default() {
+        let before = AttributeSchema::from_json(&json!({"c": "int"})).unwrap();
+        let after = json!({"a": {"type": "keyword", "default": "x"}, "b": "keywords", "c": {"type": "int", "default": 8}});
+        let after = AttributeSchema::from_json(&after).unwrap();
+        let read = |vector: Option<Vec<u8>>, cell: Cell| {
+            let (inserted_at, version, expires_at) = (0, 0, 0);
+            let put = Put { id: "i".into(), vector, cells: vec![cell], inserted_at, version, expires_at };
+            let bytes = encode(&[Change::Put(put)], &before);
+            let Change::Put(put) = decode(1, &bytes, &after).unwrap().remove(0) else { panic!("a put") };
+            put.cells
+        };
+        let (four, none) = (|| Cell::Set(Some(Value::Int(4))), || Cell::Set(None));
+        let default = || Cell::Set(Some(Value::Keyword("x".into())));
+        assert_eq!(read(Some(vec![1]), four()), [default(), none(), four()]);
+        assert_eq!(
+            read(Some(vec![1]), none()),
+            [default(), none(), none()],
+            "what was named and left out stays so"
+        );
+        assert_eq!(read(None, four()), [Cell::Kept, Cell::Kept, four()]);
+        assert_eq!(read(None, Cell::Kept), vec![Cell::Kept; 3]);
     }
 
     #[test]

@@ -287,7 +287,7 @@ impl Collection {
     }
 
     /// Opens the log, if that was not done, replays it and starts the threads.
-    fn start(&self) -> Result<(), CatalogueError> {
+    pub(super) fn start(&self) -> Result<(), CatalogueError> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if threads.closed {
             // Another instance may have the log by now.
@@ -398,17 +398,25 @@ impl Collection {
         }
     }
 
-    /// Writes a checkpoint now. Blocking; the work is done by a thread that steps back behind searches.
+    /// Writes a checkpoint now. Blocking.
     pub fn checkpoint(&self) -> Result<(), CatalogueError> {
-        let write = || {
+        self.behind_searches(|| self.inner.checkpoint(true))
+    }
+
+    /// Has work done by a thread that steps back behind searches.
+    pub(super) fn behind_searches<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, CatalogueError> + Send,
+    ) -> Result<T, CatalogueError> {
+        let work = || {
             step_back(KEEPING);
-            self.inner.checkpoint(true)
+            work()
         };
         let failed = || CatalogueError::Replay {
             directory: self.inner.directory.clone(),
             reason: "the checkpoint panicked".to_owned(),
         };
-        std::thread::scope(|scope| scope.spawn(write).join()).unwrap_or_else(|_| Err(failed()))
+        std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(failed()))
     }
 }
 
@@ -536,10 +544,7 @@ impl Inner {
             return Ok(());
         }
         self.register.apply(&records.records).map_err(ReplayError::State)?;
-        let first = batches.iter().map(|batch| batch.changes).find(|changes| has_vector(changes));
-        if let Some(changes) = first
-            && let Some(begun) = self.index().begun(&self.index_path(), changes)?
-        {
+        if let Some(begun) = begun(&self.index(), &self.index_path(), &batches)? {
             self.set_index(begun);
         }
         apply_to(&self.index(), &batches)
@@ -562,8 +567,11 @@ fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), C
     register.read(&bytes).map_err(wrong)
 }
 
-fn has_vector(changes: &[Change]) -> bool {
-    changes.iter().any(|change| matches!(change, Change::Put(put) if put.vector.is_some()))
+/// What takes the place of an index of `path` without nodes: its codes are made by the first vectors that come.
+pub(super) fn begun(index: &Index, path: &Path, batches: &[Batch<'_>]) -> Result<Option<Index>, IndexError> {
+    let has_vector = |change: &Change| matches!(change, Change::Put(put) if put.vector.is_some());
+    let first = batches.iter().map(|batch| batch.changes).find(|changes| changes.iter().any(has_vector));
+    first.map_or(Ok(None), |changes| index.begun(path, changes))
 }
 
 /// Applies batches with all threads of the machine.

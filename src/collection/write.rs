@@ -3,7 +3,10 @@
 //! Preparing needs no lock and is done by whoever brings the request; resolving is done by the committer, one after the
 //! other, and leaves nothing to decide: times, versions and the ids that a filter matches are in the log's record.
 
+mod fit;
+
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -13,7 +16,7 @@ use super::Collection;
 use super::once::OnceKey;
 use super::query::Forms;
 use super::state::{StateRequest, StateWrite};
-use crate::attributes::{Cell, Filter, FilterContext, ItemFacts, parse_time};
+use crate::attributes::{AttributeSchema, Cell, Filter, FilterContext, ItemFacts, parse_time};
 use crate::index::{Change, Index, Put, View};
 
 /// Expired items that one write deletes, at most.
@@ -240,6 +243,8 @@ impl WriteError {
 #[derive(Debug)]
 pub struct WriteBatch {
     operations: Vec<Operation>,
+    /// What it was checked against, when attributes are in it.
+    schema: Option<Arc<AttributeSchema>>,
     written: Written,
     /// Under which it can be sent again.
     pub(super) key: Option<OnceKey>,
@@ -266,7 +271,8 @@ enum Operation {
     Delete {
         id: String,
     },
-    DeleteMatching(Filter),
+    /// A filter, and the document that it was read from.
+    DeleteMatching(Filter, Json),
     /// Whatever has expired, some of it at a time.
     DeleteExpired,
     /// What is kept beside the items.
@@ -295,7 +301,10 @@ impl WriteBatch {
     /// Whether it can only be resolved when everything before it was applied.
     pub(super) fn needs_the_state(&self) -> bool {
         let needs = |operation: &Operation| {
-            matches!(operation, Operation::DeleteMatching(_) | Operation::DeleteExpired | Operation::State(_))
+            matches!(
+                operation,
+                Operation::DeleteMatching(..) | Operation::DeleteExpired | Operation::State(_)
+            )
         };
         self.operations.iter().any(needs)
     }
@@ -318,7 +327,8 @@ impl WriteBatch {
             operations.push(upsert(index, item, &pointer)?);
         }
         let written = Written { upserted: Some(0), ignored: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, key: None, bytes })
+        let schema = Some(index.columns().shared_schema());
+        Ok(WriteBatch { operations, schema, written, key: None, bytes })
     }
 
     /// Checks attributes to change.
@@ -339,7 +349,8 @@ impl WriteBatch {
             operations.push(Operation::Patch { id, cells: cells.collect(), missing: request.missing });
         }
         let written = Written { patched: Some(0), skipped: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, key: None, bytes })
+        let schema = Some(index.columns().shared_schema());
+        Ok(WriteBatch { operations, schema, written, key: None, bytes })
     }
 
     /// Checks what to delete.
@@ -360,25 +371,27 @@ impl WriteBatch {
                     let reason = "a delete cannot ask for _impressions or _clicks: search for the ids first";
                     return Err(WriteError::invalid("/filter", reason));
                 }
-                vec![Operation::DeleteMatching(filter)]
+                vec![Operation::DeleteMatching(filter, document)]
             }
             _ => return Err(WriteError::invalid("", "exactly one of `ids` and `filter` is needed")),
         };
         let written = Written { deleted: Some(0), ..Written::default() };
-        Ok(WriteBatch { operations, written, key: None, bytes: 0 })
+        let schema = Some(index.columns().shared_schema());
+        Ok(WriteBatch { operations, schema, written, key: None, bytes: 0 })
     }
 
     /// Checks what is asked of what the collection keeps beside its items.
     pub fn state(collection: &Collection, request: StateRequest) -> Result<WriteBatch, WriteError> {
         let register = &collection.inner.register;
         let operations = vec![Operation::State(StateWrite::new(register, &collection.index(), request)?)];
-        Ok(WriteBatch { operations, written: Written::default(), key: None, bytes: 0 })
+        Ok(WriteBatch { operations, schema: None, written: Written::default(), key: None, bytes: 0 })
     }
 
     /// The keeper's own: what has expired is deleted, so that it takes no place in searches.
     pub(super) fn expire() -> WriteBatch {
         WriteBatch {
             operations: vec![Operation::DeleteExpired],
+            schema: None,
             written: Written::default(),
             key: None,
             bytes: 0,
@@ -477,7 +490,7 @@ impl Resolver<'_> {
             Operation::State(write) => {
                 changes.extend(write.resolve(self.view, self.now, &mut self.written)?.map(Change::State));
             }
-            Operation::DeleteMatching(filter) => {
+            Operation::DeleteMatching(filter, _) => {
                 let context = FilterContext { now: self.now, ..FilterContext::default() };
                 let matching = filter.evaluate(self.view.columns(), self.view, &context);
                 let mut matching = matching.map_err(|error| {

@@ -13,10 +13,11 @@ use super::Index;
 use super::items::{Facts, ItemParts, LIVE};
 use super::live::Tombstones;
 use super::notes::Written;
+use super::schema::Schema;
 use super::view::View;
 use super::write::Contents;
 use crate::arena::{Array, AtomicArray, SlotTable};
-use crate::attributes::ItemFacts;
+use crate::attributes::{Columns, ItemFacts};
 use crate::file::FileError;
 use crate::graph::{self, Graph, GraphParts, Reach, Snapshot};
 use crate::priority::give_way;
@@ -35,6 +36,8 @@ pub struct Checkpoint<'a> {
     tombstones: Tombstones,
     notes: Written,
     state: Vec<u8>,
+    /// Another one than the index's.
+    schema: Option<Schema>,
 }
 
 /// How long the version of a deleted item is remembered.
@@ -57,7 +60,7 @@ impl Index {
             let snapshot = self.linker.begin_snapshot(&self.graph)?;
             let (tombstones, notes) = (tombstones.clone(), notes.written());
             let view = self.view(i64::MIN);
-            Ok(Checkpoint { index: self, view, snapshot, tombstones, notes, state: Vec::new() })
+            Ok(Checkpoint { index: self, view, snapshot, tombstones, notes, state: Vec::new(), schema: None })
         })
     }
 }
@@ -79,6 +82,12 @@ impl Checkpoint<'_> {
         self.state = state;
     }
 
+    /// The file is written with this schema, which [`Schema::changed`] has made of the index's: items have the defaults of the
+    /// attributes that are new.
+    pub fn set_schema(&mut self, schema: Schema) {
+        self.schema = Some(schema);
+    }
+
     /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Blocking.
     pub fn write<W: Write + Seek>(&self, out: W, covers_hash: [u8; 32], now: i64) -> Result<(), FileError> {
         let index = self.index;
@@ -86,9 +95,7 @@ impl Checkpoint<'_> {
         index.linker.end_snapshot();
         let layout = self.layout();
         let items = self.items(&layout)?;
-        let failed = |what: &'static str, reason: String| FileError::io(what)(std::io::Error::other(reason));
-        let columns = index.columns.compacted(&layout.slots);
-        let columns = columns.map_err(|error| failed("copying columns", error.to_string()))?;
+        let columns = self.columns(&layout)?;
         let codes = self.recoded(&layout)?;
         let (mut graph, reach) = self.graph(&layout, codes.as_ref())?;
         let cosine = if index.inverse_norms.is_empty() { &[][..] } else { &layout.nodes[..] };
@@ -120,7 +127,7 @@ impl Checkpoint<'_> {
             false => serde_json::to_vec(&self.notes).unwrap_or_default(),
         };
         Contents {
-            schema: &index.schema,
+            schema: self.schema.as_ref().unwrap_or(&index.schema),
             lineage: &index.lineage,
             report: &report,
             seed: index.linker.seed(),
@@ -181,6 +188,15 @@ impl Checkpoint<'_> {
             parts.hang(node.ok_or_else(|| FileError::damaged(0, format!("slot {slot} is on no node")))?)?;
         }
         Ok(parts)
+    }
+
+    fn columns(&self, layout: &Layout) -> Result<Columns, FileError> {
+        let seed = self.index.file.header().facts.string_seed;
+        let columns = self.index.columns.compacted(&layout.slots).and_then(|columns| match &self.schema {
+            Some(schema) => columns.widened(&schema.attributes, layout.slots.len(), seed),
+            None => Ok(columns),
+        });
+        columns.map_err(|error| FileError::io("copying columns")(std::io::Error::other(error.to_string())))
     }
 
     /// The rows of the snapshot with new numbers; links to the dead are left out, and what those cut off is linked again.

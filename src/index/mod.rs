@@ -3,6 +3,7 @@
 //! | file | does |
 //! |---|---|
 //! | `schema` | what a collection is made for |
+//! | `schema_change` | what of that can change while a collection serves |
 //! | `items` | slots: ids, the nodes that items hang on, times, births and deaths |
 //! | `row` | a vector as it is stored |
 //! | `build` | vectors and items in, an index file out |
@@ -37,6 +38,7 @@ mod query;
 mod recent;
 mod row;
 mod schema;
+mod schema_change;
 mod search;
 mod selection;
 #[cfg(test)]
@@ -65,6 +67,7 @@ pub use open::IndexError;
 pub use plan::PlanKind;
 pub use query::{Query, QueryError};
 pub use schema::{Hnsw, Schema};
+pub use schema_change::{HnswChange, SchemaChange, SchemaChangeError, SettingsChange};
 pub use search::{Candidate, Found, SearchParams};
 pub use selection::Selection;
 

@@ -17,7 +17,7 @@ use crate::collection::{QueryDocument, SearchAnswer, SearchRequest, SourceDocume
     info(title = "Shortlist", description = "Candidates for recommenders: nearest items, filtered, ranked and diversified."),
     paths(
         search::one, search::batch, collections::list, collections::describe, collections::stats, collections::item,
-        write::create, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, profiles::list,
+        write::create, write::change, write::remove, write::checkpoint, write::upsert, write::patch, write::delete, profiles::list,
         profiles::describe, profiles::put, profiles::activate, profiles::remove, kept::describe_set, kept::put_set, kept::patch_set,
         kept::remove_set, kept::count, copies::export, copies::backup, health::livez, health::readyz, health::metrics
     ),

@@ -47,7 +47,7 @@ pub(super) async fn edge(State(state): State<Arc<AppState>>, request: Request, n
 }
 
 async fn run(state: &AppState, pattern: Pattern, request: Request, next: Next) -> Response {
-    if pattern.takes_its_time() {
+    if pattern.takes_its_time(request.method()) {
         return next.run(request).await;
     }
     let limit = state.config.limits.request_timeout;

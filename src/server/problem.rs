@@ -33,7 +33,6 @@ pub enum Kind {
     Gone,
     BodyTooLarge,
     Internal,
-    NotSupported,
     Conflict,
     KeyReused,
     Busy,
@@ -50,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 33] = [
+    pub const ALL: [Kind; 32] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -71,7 +70,6 @@ impl Kind {
         Kind::Gone,
         Kind::BodyTooLarge,
         Kind::Internal,
-        Kind::NotSupported,
         Kind::Conflict,
         Kind::KeyReused,
         Kind::Busy,
@@ -134,9 +132,6 @@ impl Kind {
             }
             Kind::BodyTooLarge => ("/problems/body-too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Kind::Internal => ("/problems/internal", S::INTERNAL_SERVER_ERROR, "The server failed"),
-            Kind::NotSupported => {
-                ("/problems/not-supported", S::NOT_IMPLEMENTED, "Not supported yet by this version")
-            }
             Kind::Conflict => ("/problems/conflict", S::CONFLICT, "It is there already, and another"),
             Kind::KeyReused => {
                 ("/problems/key-reused", S::UNPROCESSABLE_ENTITY, "The key belongs to another request")

@@ -60,8 +60,13 @@ impl Pattern {
     }
 
     /// Whether it may take as long as its work: what waits for a checkpoint, which takes longer the larger the collection.
-    pub fn takes_its_time(self) -> bool {
-        matches!(self.0, "/v1/collections/{c}/checkpoint" | "/v1/collections/{c}/backup")
+    pub fn takes_its_time(self, method: &Method) -> bool {
+        match self.0 {
+            "/v1/collections/{c}/checkpoint" | "/v1/collections/{c}/backup" => true,
+            // A change of the schema.
+            "/v1/collections/{c}" => method == Method::PATCH,
+            _ => false,
+        }
     }
 
     /// What a key must allow; `None` needs no key. A path that matches nothing needs one too.
@@ -89,7 +94,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/collections", get(collections::list))
         .route(
             "/v1/collections/{c}",
-            get(collections::describe).put(write::create).patch(not_yet).delete(write::remove),
+            get(collections::describe).put(write::create).patch(write::change).delete(write::remove),
         )
         .route("/v1/collections/{c}/stats", get(collections::stats))
         .route("/v1/collections/{c}/checkpoint", post(write::checkpoint))
@@ -118,10 +123,6 @@ pub fn router(state: Arc<AppState>) -> Router {
         .with_state(state)
 }
 
-async fn not_yet(request: Request) -> Problem {
-    Problem::new(Kind::NotSupported, format!("{} here comes with a later version", request.method()))
-}
-
 async fn not_found() -> Problem {
     Problem::new(Kind::NotFound, "no route has this path; /openapi.json lists them all")
 }
@@ -146,6 +147,10 @@ mod tests {
         for whole in ["/v1/collections/{c}/export", "/v1/collections/{c}/backup"] {
             assert_eq!(Pattern::of(Some(whole)).scope(&Method::GET), Some(Scope::Admin));
         }
-        assert_eq!(Pattern::of(Some("/v1/collections/{c}")).scope(&Method::DELETE), Some(Scope::Admin));
+        let collection = Pattern::of(Some("/v1/collections/{c}"));
+        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(collection.scope(&method), Some(Scope::Admin));
+        }
+        assert!(collection.takes_its_time(&Method::PATCH) && !collection.takes_its_time(&Method::GET));
     }
 }

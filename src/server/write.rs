@@ -20,7 +20,7 @@ use crate::collection::{
     CatalogueError, CollectionName, DeleteRequest, OnceKey, PatchRequest, UpsertRequest, WriteBatch,
     WriteError, Written, check_embedding,
 };
-use crate::index::{Index, Schema};
+use crate::index::{Index, Schema, SchemaChange, SchemaChangeError};
 
 /// A write's key: sent again under it, the write is not made again.
 const ONCE: HeaderName = HeaderName::from_static("idempotency-key");
@@ -63,6 +63,30 @@ pub(super) async fn create(
     let collection = state.collection(key.as_str())?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(document(&collection))))
+}
+
+/// Adds attributes to a collection and changes what settings can change; what stands may be repeated. Takes as long as a
+/// checkpoint, while searches and writes go on.
+#[utoipa::path(patch, path = "/v1/collections/{c}", tag = "writes", params(("c" = String, Path, description = "The collection")),
+    request_body = SchemaChange, responses(
+    (status = 200, description = "The collection with its new schema, by which it answers from now on", body = CollectionDocument),
+    (status = "4XX", description = "The change is wrong, or against what stands", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", description = "No room, or the outcome is unknown", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn change(
+    State(state): State<Arc<AppState>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<CollectionDocument>, Problem> {
+    let collection = state.collection(&path(name)?)?;
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    // Not on the pool: it takes as long as many searches.
+    let changed = tokio::task::spawn_blocking(move || {
+        let change = body::parse::<SchemaChange>(&bytes)?;
+        collection.change_schema(&change).map_err(refused)?;
+        Ok::<_, Problem>(document(&collection))
+    });
+    changed.await.map_err(|_| Problem::new(Kind::Internal, "the change failed; the log says how"))?.map(Json)
 }
 
 /// Deletes a collection and everything in it.
@@ -202,12 +226,30 @@ fn collection_name(name: &str) -> Result<CollectionName, Problem> {
 }
 
 pub(super) fn refused(error: CatalogueError) -> Problem {
-    let kind = match &error {
+    let kind = match error {
+        CatalogueError::Change(error) => return refused_change(error),
         CatalogueError::OtherSchema { .. } => Kind::Conflict,
         CatalogueError::Build(_) => Kind::InvalidValue,
+        CatalogueError::Closed { .. } => Kind::WritesClosed,
+        CatalogueError::Unknown { .. } => Kind::UnknownOutcome,
+        _ if error.is_out_of_space() => Kind::NoSpace,
         _ => Kind::Internal,
     };
     Problem::new(kind, error.to_string())
+}
+
+fn refused_change(error: SchemaChangeError) -> Problem {
+    let kind = match &error {
+        SchemaChangeError::Invalid { .. } => Kind::InvalidValue,
+        SchemaChangeError::OutOfRange { .. } => Kind::LimitExceeded,
+        SchemaChangeError::Conflict { .. } => Kind::Conflict,
+    };
+    let problem = Problem::new(kind, error.to_string()).at(error.pointer());
+    match error {
+        SchemaChangeError::Invalid { value, .. } => problem.value(value),
+        SchemaChangeError::OutOfRange { value, limit, .. } => problem.value(value).limit(limit),
+        SchemaChangeError::Conflict { value, stands, .. } => problem.value(value).limit(stands),
+    }
 }
 
 impl From<WriteError> for Problem {

@@ -331,6 +331,23 @@ impl Column {
         pushed.map_err(|error| error.to_string())
     }
 
+    /// A column in which all items have one value, or none.
+    pub(super) fn uniform(
+        kind: AttributeType,
+        value: Option<&Value>,
+        items: usize,
+        seed: u64,
+    ) -> Result<Column, String> {
+        let column = Column::new(kind, items, seed).map_err(|error| error.to_string())?;
+        if items > 0 {
+            column.push(value, &mut HashMap::new())?;
+        }
+        for _ in 1..items {
+            column.push_as(0).map_err(|error| error.to_string())?;
+        }
+        Ok(column)
+    }
+
     /// A column with the values of these items, in their order.
     pub(super) fn compacted(&self, kind: AttributeType, items: &[u32]) -> Result<Column, String> {
         let seed = self.dictionary().map_or(0, StringTable::seed);

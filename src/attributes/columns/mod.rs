@@ -20,10 +20,10 @@ pub use build::ColumnsBuilder;
 pub(super) use column::{Column, list_at};
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{AttributeSchema, Value};
+use super::{AttributeSchema, AttributeType, Value};
 use crate::arena::{ArenaError, Region};
 
 /// Which array of a column a file section holds.
@@ -126,6 +126,11 @@ impl Columns {
         &self.schema
     }
 
+    /// The schema, to be kept beside values that are by its ordinals.
+    pub fn shared_schema(&self) -> Arc<AttributeSchema> {
+        Arc::clone(&self.schema)
+    }
+
     /// Appends a row: cells by ordinal, `before` being the item whose values are kept. Values fit the schema and there is
     /// room, as the caller has checked; an error leaves the columns of unequal length.
     pub fn append(&self, before: Option<u32>, cells: &[Cell]) -> Result<(), ColumnsError> {
@@ -150,6 +155,24 @@ impl Columns {
         let columns: Vec<Column> = columns.collect::<Result<_, _>>()?;
         let shared = Mutex::new(vec![HashMap::new(); columns.len()]);
         Ok(Columns { schema: Arc::clone(&self.schema), columns, shared })
+    }
+
+    /// The same `items` rows under a schema that has these attributes and more: of each that is new they have its default, or
+    /// nothing. Dictionaries of new columns hash with `seed`.
+    pub fn widened(self, schema: &AttributeSchema, items: usize, seed: u64) -> Result<Columns, ColumnsError> {
+        let names = self.schema.iter().map(|(name, spec)| (name, spec.kind));
+        let mut had: BTreeMap<(&str, AttributeType), Column> = names.zip(self.columns).collect();
+        let columns = schema.iter().map(|(name, spec)| match had.remove(&(name, spec.kind)) {
+            Some(column) => Ok(column),
+            None => Column::uniform(spec.kind, spec.default.as_ref(), items, seed)
+                .map_err(|reason| ColumnsError::new(name, reason)),
+        });
+        let columns: Vec<Column> = columns.collect::<Result<_, _>>()?;
+        if let Some(((name, kind), _)) = had.first_key_value() {
+            return Err(ColumnsError::new(name, format!("the new schema does not have it as {kind}")));
+        }
+        let shared = Mutex::new(vec![HashMap::new(); columns.len()]);
+        Ok(Columns { schema: Arc::new(schema.clone()), columns, shared })
     }
 
     /// Whether so many rows, with so many bytes of values in all, can be appended.

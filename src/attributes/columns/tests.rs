@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
+use crate::attributes::AttributeSpec;
 
 const SEED: u64 = 11;
 
@@ -150,6 +151,35 @@ fn opening_checks_lengths_and_verify_finds_each_damage() {
     check(reopen(&schema, 4, &missing).expect("lengths"), "keyword", "dictionary");
     missing.remove(&(ColumnPart::Data, 3));
     assert!(reopen(&schema, 4, &missing).is_err());
+}
+
+#[test]
+fn wider_columns_are_as_if_the_attributes_had_been_there() {
+    let mut wide = schema();
+    for (name, spec) in [
+        ("a", json!({"type": "keyword", "default": "games"})),
+        ("g", json!({"type": "keywords", "default": ["x", "y"]})),
+        ("h", json!("keywords")),
+        ("z", json!({"type": "time", "default": "2026-01-01T00:00:00Z"})),
+    ] {
+        wide.insert(name, AttributeSpec::from_json(&spec).expect("spec")).expect("name");
+    }
+    let narrow = build(&schema(), &rows());
+    for items in [vec![0, 1, 2, 3], vec![3, 1], vec![]] {
+        let chosen: Vec<Json> = items.iter().map(|&item| rows()[item as usize].clone()).collect();
+        let widened = narrow.compacted(&items).and_then(|columns| columns.widened(&wide, items.len(), SEED));
+        let widened = widened.expect("widened");
+        widened.verify().expect("sound");
+        let wanted = build(&wide, &chosen);
+        let reopened = reopen(&wide, items.len(), &parts(&widened)).expect("opens");
+        for item in 0..items.len() as u32 {
+            assert_eq!(widened.to_json(item), wanted.to_json(item));
+            assert_eq!(reopened.to_json(item), wanted.to_json(item));
+        }
+    }
+    let all = || narrow.compacted(&[0]).expect("compacted");
+    let other = AttributeSchema::from_json(&json!({"bool": "int"})).expect("schema");
+    assert!(all().widened(&other, 1, SEED).is_err(), "no column is lost, none changes its type");
 }
 
 proptest! {

@@ -116,6 +116,69 @@ fn a_collection_whose_making_was_killed_is_there_or_is_not() {
     }
 }
 
+#[test]
+fn a_change_of_the_schema_that_was_killed_is_made_or_is_not() {
+    let _turn = take_turn();
+    if !can_trace() {
+        return;
+    }
+    let last = if is_long() { 60 } else { 8 };
+    let change = json!({"attributes": {"aa": {"type": "int", "default": 5}, "zz": "keyword"}});
+    let old = schema(2)["attributes"].clone();
+    let new = json!({"aa": {"type": "int", "default": 5}, "batch": "keyword", "n": "int", "zz": "keyword"});
+    let (mut made, mut not_made) = (0, 0);
+    for nth in 1..=last {
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start(data.path());
+        server.client().put("", &schema(2)).unwrap();
+        let items: Vec<_> = (0..50)
+            .map(|n| json!({"id": format!("i{n}"), "vector": [n, 1], "attributes": {"n": n}}))
+            .collect();
+        fine(server.client().post("/items", &json!({"items": items})));
+        server.stop();
+        let trace = data.path().join("trace.txt");
+        let (mut answered, mut late) = (false, false);
+        match Server::try_start(&mut serve_until_sync(data.path(), nth, &trace), data.path()) {
+            Ok(server) => {
+                let client = server.client();
+                let item = json!({"items": [{"id": "late", "vector": [7, 7], "attributes": {"batch": "b"}}]});
+                late = client.post("/items", &item).is_ok_and(|(status, _)| status == 200);
+                answered = client.patch("", &change).is_ok_and(|(status, _)| status == 200);
+            }
+            Err(text) => assert!(was_killed(&trace), "{text}"),
+        }
+        let server = Server::start(data.path());
+        let client = server.client();
+        let attributes = fine(client.get(""))["schema"]["attributes"].clone();
+        let is_made = attributes == new;
+        assert!(is_made || attributes == old, "sync {nth}: {attributes}");
+        assert!(is_made || !answered, "sync {nth}: an answered change is gone");
+        if is_made {
+            made += 1
+        } else {
+            not_made += 1
+        }
+        fine(client.patch("", &change));
+        for n in 0..50 {
+            let item = fine(client.get(&format!("/items/i{n}")));
+            assert_eq!(item["attributes"], json!({"aa": 5, "n": n}), "sync {nth}");
+        }
+        let item = client.get("/items/late").unwrap();
+        assert!(item.0 == 200 || !late, "sync {nth}: an answered put is gone");
+        assert!(
+            item.0 != 200 || item.1["attributes"] == json!({"aa": 5, "batch": "b"}),
+            "sync {nth}: {}",
+            item.1
+        );
+        if answered {
+            println!("a start, a put and a change have fewer than {nth} syncs in a thread");
+            break;
+        }
+    }
+    println!("changes that were killed: {not_made} not made, {made} made");
+    assert!(not_made > 0);
+}
+
 /// Whether that is how the traced server ended.
 fn was_killed(trace: &Path) -> bool {
     let text = std::fs::read_to_string(trace).unwrap_or_default();
