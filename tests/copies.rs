@@ -14,8 +14,8 @@ use house::{Item, Random, all_found, churn, contents, delete, open, schema, sett
 use serde_json::{Value, json};
 use shortlist::attributes::parse_time;
 use shortlist::collection::{
-    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem,
-    WriteSettings, publish, receive_backup, restore_backup,
+    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem, OnceKey,
+    WriteBatch, WriteSettings, publish, receive_backup, restore_backup,
 };
 use shortlist::index::{BuildOptions, IndexBuilder, Schema};
 use shortlist::vector::Element;
@@ -143,6 +143,44 @@ fn a_build_from_an_older_export_takes_over_and_catches_up() {
     drop((collection, catalogue));
     let (_catalogue, collection) = open(directory.path(), settings());
     same(&contents(&collection.index()), &state);
+}
+
+/// Puts an item under an idempotency key; whether it was there already.
+fn put_once(collection: &Collection, key: &str) -> bool {
+    let items = json!([{"id": key, "vector": vec![0.5; house::DIMENSION]}]);
+    let request = serde_json::from_value(json!({ "items": items })).unwrap();
+    let once = OnceKey::new(key.as_bytes(), "put", items.to_string().as_bytes()).unwrap();
+    let batch = WriteBatch::upsert(&collection.index(), request).unwrap().once(once);
+    collection.write_and_wait(batch).unwrap().replayed
+}
+
+#[test]
+fn answers_under_idempotency_keys_outlive_a_published_build() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut catalogue, mut collection) = open(directory.path(), settings());
+    // In the file that is replaced; in the log alone, before the export; and after it.
+    assert!(!put_once(&collection, "checkpointed"));
+    collection.checkpoint().unwrap();
+    assert!(!put_once(&collection, "exported"));
+    let exported = export(&collection);
+    assert!(!put_once(&collection, "after"));
+    let file = directory.path().join("built.slx");
+    build(&exported, &file);
+    publish(directory.path(), &shop(), &file).unwrap();
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    for round in ["published", "restarted", "restarted again", "checkpointed"] {
+        collection = catalogue.get("shop").unwrap();
+        for key in ["checkpointed", "exported", "after"] {
+            assert!(put_once(&collection, key), "{round}: {key}");
+        }
+        if round == "restarted again" {
+            collection.checkpoint().unwrap();
+            assert!(!directory.path().join("shop/notes.lines").exists(), "the checkpoint has them");
+        }
+        drop((collection, catalogue));
+        (catalogue, collection) = open(directory.path(), settings());
+        drop(collection);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::recent;
 use super::record::decode;
 use super::served::{IndexRef, Inner, OpenIndex, ROOM, Records, ReplayError, apply_to};
 use super::write::WriteBatch;
-use super::{CatalogueError, Manifest, now_millis};
+use super::{CatalogueError, Manifest, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
@@ -273,9 +273,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
+    /// Whether the index file was built elsewhere, so that what is kept beside the items is in files of its own.
     pub fn state_is_aside(&self) -> bool {
-        self.index().seq() > 0 && self.directory.join(super::publish::STATE).exists()
+        self.index().seq() > 0 && aside::is_there(&self.directory)
     }
 
     /// Ends the log's segment, so that the checkpoint covers it whole and it can go: else a log whose last segment alone is
@@ -346,10 +346,8 @@ impl Inner {
             *self.manifest() = new.clone();
         }
         written?;
-        let state = self.directory.join(super::publish::STATE);
-        if covers > 0 && state.exists() {
-            // The new file has it.
-            std::fs::remove_file(&state).map_err(|error| CatalogueError::io("remove", &state, error))?;
+        if covers > 0 {
+            aside::remove(&self.directory)?;
         }
         remove_strays(&self.directory, &new.file)
     }

@@ -18,6 +18,7 @@
 use std::sync;
 
 mod answer;
+mod aside;
 mod backup;
 mod catalogue;
 mod commit;

@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CatalogueError, CollectionName, now_millis};
+use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::format_time;
 use crate::index::Index;
@@ -22,8 +22,6 @@ use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
-/// What the index file before the current one kept beside the items, for a current one that was built without it.
-pub(super) const STATE: &str = "state.lines";
 /// Bytes of `index-<uuid>.slx`.
 const INDEX_FILE_LEN: usize = 46;
 
@@ -137,7 +135,7 @@ pub(super) fn install(
 
     let current = Manifest::read(&directory)?;
     if let Some(current) = &current {
-        keep_state(&directory, &current.file)?;
+        aside::keep(&directory, &current.file)?;
     }
     let collection = match current {
         Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
@@ -189,18 +187,6 @@ fn put_in_place(
     manifest.write(directory)?;
     remove_strays(directory, &manifest.file)?;
     Ok(manifest)
-}
-
-/// Profiles, exclude sets and counters outlive the index file that has them: a build from an export has none.
-fn keep_state(directory: &Path, file: &str) -> Result<(), CatalogueError> {
-    let path = directory.join(STATE);
-    // What cannot be read any more must not keep a sound file from taking its place.
-    let state = Index::open(&directory.join(file), Mode::Mapped).ok().and_then(|index| index.state().ok());
-    let Some(Some(state)) = state else { return Ok(()) };
-    crate::file::write_atomically(&path, |out| {
-        out.write_all(&state).map_err(crate::file::FileError::io("writing the state"))
-    })
-    .map_err(|source| CatalogueError::Checkpoint { path: path.clone(), source })
 }
 
 /// Two publishers of one collection go one after the other: neither removes what the other is about to name.

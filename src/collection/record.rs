@@ -145,7 +145,12 @@ impl Encoder {
 
 /// Reads what [`encode`] wrote, for an index of `schema`.
 pub(super) fn decode(seq: u64, payload: &[u8], schema: &AttributeSchema) -> Result<Vec<Change>, RecordError> {
-    Decoder { rest: payload }.changes(schema).map_err(|reason| RecordError { seq, reason })
+    Decoder { rest: payload }.changes(Some(schema)).map_err(|reason| RecordError { seq, reason })
+}
+
+/// As [`decode`], for whom attributes do not matter: none has to be known, and puts have none.
+pub(super) fn decode_beside(seq: u64, payload: &[u8]) -> Result<Vec<Change>, RecordError> {
+    Decoder { rest: payload }.changes(None).map_err(|reason| RecordError { seq, reason })
 }
 
 struct Decoder<'a> {
@@ -180,7 +185,7 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.bytes(length.into())?).map_err(|error| error.to_string())
     }
 
-    fn changes(mut self, schema: &AttributeSchema) -> Result<Vec<Change>, String> {
+    fn changes(mut self, schema: Option<&AttributeSchema>) -> Result<Vec<Change>, String> {
         let version = self.u8()?;
         if version != VERSION {
             return Err(format!("version {version}, this program reads {VERSION}"));
@@ -189,6 +194,7 @@ impl<'a> Decoder<'a> {
         let ordinals: Vec<usize> = (0..names)
             .map(|_| {
                 let name = self.text()?;
+                let Some(schema) = schema else { return Ok(usize::MAX) };
                 schema.find(name).map(|(ordinal, _)| ordinal).ok_or(format!("no attribute {name:?} is known"))
             })
             .collect::<Result<_, _>>()?;
@@ -196,7 +202,7 @@ impl<'a> Decoder<'a> {
         let mut changes = Vec::new();
         for _ in 0..count {
             changes.push(match self.u8()? {
-                1 => Change::Put(self.put(&ordinals, schema.len())?),
+                1 => Change::Put(self.put(&ordinals, schema.map_or(0, AttributeSchema::len))?),
                 2 => Change::Delete {
                     id: self.text()?.to_owned(),
                     version: self.u64()?,
@@ -317,6 +323,10 @@ mod tests {
         let Change::Put(read) = &decode(1, &bytes, &schema()).unwrap()[0] else { panic!("a put") };
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
         assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        let beside = decode_beside(1, &encode(&changes(), &schema())).unwrap();
+        let puts = |change: &&Change| matches!(change, Change::Put(put) if put.cells.is_empty());
+        assert_eq!(beside.iter().filter(puts).count(), 3);
+        assert_eq!(beside[3..], changes()[3..], "what is beside the items needs no schema");
         let note = [Change::State(vec![7])];
         assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
     }

@@ -22,13 +22,13 @@ use super::keep::Keeper;
 use super::page::Cursors;
 use super::priority::{KEEPING, WRITING, step_back};
 use super::queue::Queue;
-use super::record::decode;
+use super::record::{decode, decode_beside};
 use super::rules::RuleCounts;
 use super::startup::{StartPhase, Startup};
 use super::state::{Counts, ExcludeSet, Register, SlotCaches, StoredProfile};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
-use super::{CatalogueError, CollectionName, Manifest};
+use super::{CatalogueError, CollectionName, Manifest, aside};
 use crate::arena::Mode;
 use crate::index::{Batch, Change, Index, IndexError};
 use crate::log::{Disk, Identity, Log, LogError, LogOptions, Opened, Position};
@@ -500,20 +500,19 @@ impl Inner {
     /// Applies the records after `from` to the index; how many there were.
     fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
         let total = log.last().seq.saturating_sub(from);
-        // Changes of the state may be older than the index: one that was built elsewhere has none of them.
+        // State and notes may be older than the index: one that was built elsewhere has none of them.
         let oldest = log.first().saturating_sub(1);
         let begin = from.min(self.register.newest().seq.max(oldest));
         self.startup.begin(self.name.as_str(), StartPhase::Replaying, total);
         let mut records = Records::default();
         let mut count = 0;
         log.replay(begin, &mut |record| {
-            let changes = decode(record.seq, record.payload, &self.index().schema().attributes);
             if record.seq <= from {
-                // Those can always be read; of items, which may have had other attributes, nothing is needed.
-                let changes = changes.unwrap_or_default();
+                let changes = decode_beside(record.seq, record.payload)?;
+                self.index().note_again(record.seq, &changes);
                 return self.register.apply(&[(record.seq, changes)]).map_err(ReplayError::State);
             }
-            let changes = changes?;
+            let changes = decode(record.seq, record.payload, &self.index().schema().attributes)?;
             records.add(record.seq, changes);
             count += 1;
             if records.changes >= REPLAY_CHANGES {
@@ -548,18 +547,15 @@ impl Inner {
 
 /// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
 fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
-    let path = directory.join(super::publish::STATE);
-    let wrong = |reason: String| CatalogueError::Manifest { path: path.clone(), reason };
+    let wrong = |reason: String| CatalogueError::Manifest { path: directory.to_owned(), reason };
+    if let Some(notes) = aside::notes(directory)? {
+        index.take_notes(&notes).map_err(|error| wrong(format!("notes: {error}")))?;
+    }
     let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
-    let bytes = match of_file {
-        Some(bytes) => bytes,
-        None => match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(CatalogueError::io("read", &path, error)),
-        },
-    };
-    register.read(&bytes).map_err(wrong)
+    match of_file.map_or_else(|| aside::state(directory), |state| Ok(Some(state)))? {
+        Some(state) => register.read(&state).map_err(|error| wrong(format!("state: {error}"))),
+        None => Ok(()),
+    }
 }
 
 fn has_vector(changes: &[Change]) -> bool {
