@@ -1,16 +1,15 @@
 //! The keeper: sweeps what deletes leave, writes checkpoints, and reopens the collection onto them.
 //!
 //! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
-//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening frees the memory of
-//! dead slots and copied pages: the new file is opened, the records since are applied to it, and when only few are left
-//! the committer waits for the last of them; then the new index answers.
+//! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening onto it
+//! (see `replace`) frees the memory of dead slots and copied pages.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -18,8 +17,7 @@ use uuid::Uuid;
 use super::commit::Commit;
 use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
-use super::record::decode;
-use super::served::{IndexRef, Inner, OpenIndex, ROOM, Records, ReplayError, apply_to};
+use super::served::{IndexRef, Inner};
 use super::write::WriteBatch;
 use super::{CatalogueError, Manifest, aside, now_millis};
 use crate::arena::Mode;
@@ -35,13 +33,6 @@ const EXPIRY: Duration = Duration::from_secs(60);
 /// Share of the nodes that must be gone before links are mended, and the least number.
 const SWEEP_SHARE: f64 = 0.01;
 const SWEEP_LEAST: usize = 256;
-/// When fewer changes came while the last were applied, the committer is made to wait for the rest.
-const LAST_CHANGES: usize = 300;
-/// Changes that are taken from the log at a time, and how often before the committer has to wait for whatever is left.
-const SOME_CHANGES: usize = 4_000;
-const CATCHING_UP: usize = 10_000;
-/// How long a reopening waits for the searches in the old index.
-const FREEING: Duration = Duration::from_secs(5);
 /// A checkpoint's pages are written out after so many bytes.
 const FLUSH: u64 = 8 << 20;
 const PIECE: usize = 1 << 20;
@@ -79,8 +70,18 @@ impl Keeper {
 
     /// Waits for a checkpoint that is being made; there will be no other.
     pub fn end(&self) {
-        let _last = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _last = self.one_at_a_time();
         self.change(|wishes| wishes.ended = true);
+    }
+
+    /// While this is held there is no sweep, no checkpoint, and no other index takes the place of the open one.
+    pub fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the thread shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// Forgets that the thread was to end.
@@ -131,7 +132,7 @@ impl Inner {
         let least = ((f64::from(index.nodes()) * SWEEP_SHARE) as usize).max(SWEEP_LEAST);
         {
             // Not beside the beginning of a checkpoint, which keeps back the rows of its own moment.
-            let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = self.keeper.one_at_a_time();
             self.sweep(&index, least);
         }
         if index.has_expiring() && expired.elapsed() >= EXPIRY {
@@ -235,7 +236,7 @@ impl Inner {
     }
 
     fn checkpoint_and(&self, may_reopen: bool, must_reopen: bool) -> Result<(), CatalogueError> {
-        let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.keeper.one_at_a_time();
         if self.keeper.has_ended() {
             return Err(CatalogueError::Closed { name: self.name.clone() });
         }
@@ -350,63 +351,6 @@ impl Inner {
             aside::remove(&self.directory)?;
         }
         remove_strays(&self.directory, &new.file)
-    }
-
-    /// Opens the newest file and lets it answer, as soon as it has what was written since.
-    fn reopen(&self, path: &Path) -> Result<(), ReplayError> {
-        let new = Index::open_roomy(path, self.mode, ROOM)?;
-        recent::warm(&new, &self.index().recent_queries(), &|| true);
-        for _ in 0..CATCHING_UP {
-            let some = match &*self.commit() {
-                Some(commit) => take_some(&commit.log, &new)?,
-                None => Records::default(),
-            };
-            apply_to(&new, &some.batches())?;
-            if some.changes < LAST_CHANGES {
-                break;
-            }
-        }
-        // Nothing is committed while this is held: these records are the last.
-        let commit = self.commit();
-        if let Some(commit) = &*commit {
-            loop {
-                let some = take_some(&commit.log, &new)?;
-                if some.records.is_empty() {
-                    break;
-                }
-                apply_to(&new, &some.batches())?;
-            }
-        }
-        let old = self.set_index(new);
-        drop(commit);
-        tracing::info!(collection = %self.name, "reopened onto the newest checkpoint");
-        free(old);
-        Ok(())
-    }
-}
-
-/// Waits, for a time, until nobody searches an index any more: freeing it takes longer than a search, so that should not fall
-/// to the last of them.
-fn free(old: Arc<OpenIndex>) {
-    let since = Instant::now();
-    while Arc::strong_count(&old) > 1 && since.elapsed() < FREEING {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Durable records that an index lacks, the first of them.
-fn take_some(log: &Log, index: &Index) -> Result<Records, ReplayError> {
-    let mut records = Records::default();
-    let walked = log.replay(index.seq(), &mut |record| {
-        if records.changes >= SOME_CHANGES {
-            return Err(ReplayError::Stopped);
-        }
-        records.add(record.seq, decode(record.seq, record.payload, &index.schema().attributes)?);
-        Ok(())
-    });
-    match walked {
-        Ok(()) | Err(ReplayError::Stopped) => Ok(records),
-        Err(error) => Err(error),
     }
 }
 

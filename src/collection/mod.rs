@@ -40,6 +40,7 @@ mod queue;
 mod recent;
 mod recipe;
 mod record;
+mod replace;
 mod request;
 mod retrieve;
 mod rules;

@@ -209,12 +209,7 @@ impl Collection {
     ) -> Result<Collection, CatalogueError> {
         startup.begin(name.as_str(), StartPhase::Opening, 0);
         let path = directory.join(&manifest.file);
-        let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
-        if !kind.is_file() {
-            let reason = "not a regular file: a server maps only files that it owns".to_owned();
-            return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
-        }
-        let index = Index::open_roomy(&path, mode, ROOM)?;
+        let index = open_owned(&path, mode)?;
         super::publish::clean_up(directory)?;
         let register = Register::default();
         restore(&register, &index, directory)?;
@@ -551,6 +546,16 @@ fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), C
     if let Some(notes) = aside::notes(directory)? {
         index.take_notes(&notes).map_err(|error| wrong(format!("notes: {error}")))?;
     }
+/// Opens an index file that lies in the data directory itself, with room for writes.
+pub(super) fn open_owned(path: &Path, mode: Mode) -> Result<Index, CatalogueError> {
+    let kind = fs::symlink_metadata(path).map_err(|error| CatalogueError::io("open", path, error))?;
+    if !kind.is_file() {
+        let reason = "not a regular file: a server maps only files that it owns".to_owned();
+        return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
+    }
+    Ok(Index::open_roomy(path, mode, ROOM)?)
+}
+
     let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
     match of_file.map_or_else(|| aside::state(directory), |state| Ok(Some(state)))? {
         Some(state) => register.read(&state).map_err(|error| wrong(format!("state: {error}"))),
@@ -558,7 +563,7 @@ fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), C
     }
 }
 
-fn has_vector(changes: &[Change]) -> bool {
+pub(super) fn has_vector(changes: &[Change]) -> bool {
     changes.iter().any(|change| matches!(change, Change::Put(put) if put.vector.is_some()))
 }
 
