@@ -144,6 +144,8 @@ pub struct WriteFigures {
 }
 
 /// A named collection.
+    /// Blocks of the index file that its last verification could not read; they are tried again.
+    pub unread_blocks: u64,
 #[derive(Debug)]
 pub struct Collection {
     pub(super) inner: Arc<Inner>,
@@ -393,6 +395,7 @@ impl Collection {
         }
     }
 
+            unread_blocks: self.unread_blocks(),
     /// Writes a checkpoint now. Blocking; the work is done by a thread that steps back behind searches.
     pub fn checkpoint(&self) -> Result<(), CatalogueError> {
         let write = || {
