@@ -128,10 +128,7 @@ pub(super) fn install(
     collection: Uuid,
     covers: u64,
 ) -> Result<Manifest, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
-    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
-    let _lock = publisher_lock(&directory)?;
+    let (directory, _lock) = enter(dir, name)?;
 
     let current = Manifest::read(&directory)?;
     if let Some(current) = &current {
@@ -163,15 +160,21 @@ pub(super) fn install_new(
     collection: Uuid,
     covers: u64,
 ) -> Result<Manifest, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
-    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
-    let _lock = publisher_lock(&directory)?;
+    let (directory, _lock) = enter(dir, name)?;
     if Manifest::read(&directory)?.is_some() || has_log(&directory) {
         let reason = "a collection of that name was made meanwhile".to_owned();
         return Err(CatalogueError::Manifest { path: directory, reason });
     }
     put_in_place(&directory, index_file, collection.to_string(), covers)
+}
+
+/// The directory of a collection, made if it is not there, and the lock of its publishers.
+fn enter(dir: &Path, name: &CollectionName) -> Result<(PathBuf, File), CatalogueError> {
+    let directory = dir.join(name.as_str());
+    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
+    let lock = publisher_lock(&directory)?;
+    Ok((directory, lock))
 }
 
 fn put_in_place(
