@@ -25,7 +25,7 @@ use super::queue::Queue;
 use super::record::{decode, decode_beside};
 use super::rules::RuleCounts;
 use super::startup::{StartPhase, Startup};
-use super::state::{Counts, ExcludeSet, Register, SlotCaches, StoredProfile};
+use super::state::{Counts, ExcludeSet, Register, SlotCaches, StateLimits, StoredProfile};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
 use super::{CatalogueError, CollectionName, Manifest, aside};
@@ -67,6 +67,8 @@ pub struct WriteSettings {
     pub idempotency_window: std::time::Duration,
     /// Answers that are remembered, at most: the oldest go first.
     pub idempotency_keys: usize,
+    /// How much is kept beside the items; each is a setting `state.<name>`.
+    pub state: StateLimits,
 }
 
 impl Default for WriteSettings {
@@ -84,6 +86,7 @@ impl Default for WriteSettings {
             segment_bytes: 64 << 20,
             idempotency_window: std::time::Duration::from_secs(24 * 3600),
             idempotency_keys: 100_000,
+            state: StateLimits::default(),
         }
     }
 }
@@ -141,11 +144,11 @@ pub struct WriteFigures {
     pub verify_seconds: f64,
     /// Seconds that warming took at the start.
     pub warm_seconds: f64,
+    /// Blocks of the index file that its last verification could not read; they are tried again.
+    pub unread_blocks: u64,
 }
 
 /// A named collection.
-    /// Blocks of the index file that its last verification could not read; they are tried again.
-    pub unread_blocks: u64,
 #[derive(Debug)]
 pub struct Collection {
     pub(super) inner: Arc<Inner>,
@@ -213,7 +216,7 @@ impl Collection {
         let path = directory.join(&manifest.file);
         let index = open_owned(&path, mode)?;
         super::publish::clean_up(directory)?;
-        let register = Register::default();
+        let register = Register::new(settings.state);
         restore(&register, &index, directory)?;
         let inner = Arc::new(Inner {
             name: name.clone(),
@@ -392,10 +395,10 @@ impl Collection {
             replay_seconds: seconds(&inner.replay_us),
             verify_seconds: seconds(&inner.verify_us),
             warm_seconds: seconds(&inner.warm_us),
+            unread_blocks: self.unread_blocks(),
         }
     }
 
-            unread_blocks: self.unread_blocks(),
     /// Writes a checkpoint now. Blocking; the work is done by a thread that steps back behind searches.
     pub fn checkpoint(&self) -> Result<(), CatalogueError> {
         let write = || {
@@ -543,12 +546,6 @@ impl Inner {
     }
 }
 
-/// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
-fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
-    let wrong = |reason: String| CatalogueError::Manifest { path: directory.to_owned(), reason };
-    if let Some(notes) = aside::notes(directory)? {
-        index.take_notes(&notes).map_err(|error| wrong(format!("notes: {error}")))?;
-    }
 /// Opens an index file that lies in the data directory itself, with room for writes.
 pub(super) fn open_owned(path: &Path, mode: Mode) -> Result<Index, CatalogueError> {
     let kind = fs::symlink_metadata(path).map_err(|error| CatalogueError::io("open", path, error))?;
@@ -559,6 +556,12 @@ pub(super) fn open_owned(path: &Path, mode: Mode) -> Result<Index, CatalogueErro
     Ok(Index::open_roomy(path, mode, ROOM)?)
 }
 
+/// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
+fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
+    let wrong = |reason: String| CatalogueError::Manifest { path: directory.to_owned(), reason };
+    if let Some(notes) = aside::notes(directory)? {
+        index.take_notes(&notes).map_err(|error| wrong(format!("notes: {error}")))?;
+    }
     let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
     match of_file.map_or_else(|| aside::state(directory), |state| Ok(Some(state)))? {
         Some(state) => register.read(&state).map_err(|error| wrong(format!("state: {error}"))),
