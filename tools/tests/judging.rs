@@ -104,11 +104,28 @@ fn two_profiles_are_compared_query_by_query() {
     let same = eval(&shop, &index, &["--profile", &profile, "--against", &profile, "--json"]).json();
     for measure in same["measures"].as_array().expect("measures") {
         close(&measure["difference"]["value"], 0.0);
-        assert_eq!(measure["verdict"], "equivalent", "{measure}");
+        assert_eq!(measure["verdict"], "too few queries to say", "{measure}");
+        assert!(measure["equivalence"].is_null(), "{measure}");
     }
     assert_eq!(same["catalogue"][1]["p"], json!(1.0));
+    // Ten queries are enough.
+    let one = |n: i32| {
+        let (id, turn) = (format!("q{n}"), (n as f32).to_radians());
+        format!("{}\n", json!({"id": id, "query": {"vector": [turn.cos(), turn.sin()]}}))
+    };
+    shop.write("requests.jsonl", (0..10).map(one).collect::<String>());
+    let right = |n: i32| format!("{{\"query\": \"q{n}\", \"item\": \"i1\"}}\n");
+    shop.write("qrels.jsonl", (0..10).map(right).collect::<String>());
+    let same = eval(&shop, &index, &["--against", "none", "--json"]).json();
+    for measure in same["measures"].as_array().expect("measures") {
+        assert_eq!(measure["verdict"], "equivalent", "{measure}");
+    }
     let text = eval(&shop, &index, &["--against", &profile]).success();
     assert!(text.contains("B: south") && text.contains("B - A") && text.contains("equivalent:"), "{text}");
+    assert!(!text.contains("too few"), "{text}");
+    shop.write("qrels.jsonl", "{\"query\": \"q1\", \"item\": \"i1\"}\n");
+    let text = eval(&shop, &index, &["--against", &profile]).success();
+    assert!(text.contains("too few queries to say"), "{text}");
 }
 
 #[test]
