@@ -179,6 +179,37 @@ fn evals_that_are_wrong() {
     eval(&shop, &index, &[]).failure(&["requests.jsonl: line 2", "\"q0\"", "line 1"]);
 }
 
+#[test]
+fn a_recorded_budget_does_not_count() {
+    let shop = Shop::new();
+    let rows = shop.npy("vectors.npy", &vectors(300, 16));
+    shop.build(&rows, None, &[]).success();
+    let index = shop.arg("shop.slx");
+    // No search keeps to 0; where a budget counts it is refused.
+    let request = |budget: bool| {
+        let mut request = json!({"id": "q", "query": {"vector": vectors(1, 16)[0]}});
+        if budget {
+            request["budget_ms"] = json!(0);
+        }
+        format!("{request}\n")
+    };
+    shop.write("qrels.jsonl", "{\"query\": \"q\", \"item\": \"1\"}\n");
+    let run = |budget: bool, name: &str| {
+        let requests = shop.write("requests.jsonl", request(budget));
+        let report = eval(&shop, &index, &["--now", "2026-01-01T00:00:00Z", "--json"]).json();
+        let out = shop.arg(&format!("{name}.jsonl"));
+        shortlist(["batch", &index, "--queries", &requests, "--limit", "50", "--out", &out]).success();
+        let tried = ["profile", "try", &index, "--requests", &requests, "--against", "none", "--json"];
+        shortlist(tried).success();
+        (report, lines(&out))
+    };
+    let (with, without) = (run(true, "with"), run(false, "without"));
+    assert_eq!(with.0["a"], without.0["a"]);
+    assert_eq!(with.0["measures"], without.0["measures"]);
+    assert_eq!(with.1, without.1);
+    assert_eq!(with.1[0]["items"].as_array().map(Vec::len), Some(50));
+}
+
 /// An index of 300 items, and queries.
 fn batch_shop(queries: usize) -> (Shop, String, String) {
     let shop = Shop::new();
