@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use house::{Item, Random, all_found, churn, contents, delete, open, schema, settings, shop, upsert};
 use serde_json::{Value, json};
-use shortlist::attributes::parse_time;
+use shortlist::attributes::{ItemFacts, parse_time};
 use shortlist::collection::{
-    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem,
-    WriteSettings, publish, receive_backup, restore_backup,
+    BackupFile, Collection, CollectionName, ExportDeleted, ExportEnd, ExportHeader, ExportItem, OnceKey,
+    WriteBatch, WriteSettings, publish, receive_backup, restore_backup,
 };
 use shortlist::index::{BuildOptions, IndexBuilder, Schema};
 use shortlist::vector::Element;
@@ -184,6 +184,93 @@ fn a_build_from_an_older_export_takes_over_and_catches_up() {
     churn(&collection, &mut random, 30);
     let state = contents(&collection.index());
     collection.checkpoint().unwrap();
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path(), settings());
+    same(&contents(&collection.index()), &state);
+}
+
+/// Puts an item under an idempotency key; whether it was there already.
+fn put_once(collection: &Collection, key: &str) -> bool {
+    let items = json!([{"id": key, "vector": vec![0.5; house::DIMENSION]}]);
+    let request = serde_json::from_value(json!({ "items": items })).unwrap();
+    let once = OnceKey::new(key.as_bytes(), "put", items.to_string().as_bytes()).unwrap();
+    let batch = WriteBatch::upsert(&collection.index(), request).unwrap().once(once);
+    collection.write_and_wait(batch).unwrap().replayed
+}
+
+#[test]
+fn answers_under_idempotency_keys_outlive_a_published_build() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut catalogue, mut collection) = open(directory.path(), settings());
+    // In the file that is replaced; in the log alone, before the export; and after it.
+    assert!(!put_once(&collection, "checkpointed"));
+    collection.checkpoint().unwrap();
+    assert!(!put_once(&collection, "exported"));
+    let exported = export(&collection);
+    assert!(!put_once(&collection, "after"));
+    let file = directory.path().join("built.slx");
+    build(&exported, &file);
+    publish(directory.path(), &shop(), &file).unwrap();
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    for round in ["published", "restarted", "restarted again", "checkpointed"] {
+        collection = catalogue.get("shop").unwrap();
+        for key in ["checkpointed", "exported", "after"] {
+            assert!(put_once(&collection, key), "{round}: {key}");
+        }
+        if round == "restarted again" {
+            collection.checkpoint().unwrap();
+            assert!(!directory.path().join("shop/notes.lines").exists(), "the checkpoint has them");
+        }
+        drop((collection, catalogue));
+        (catalogue, collection) = open(directory.path(), settings());
+        drop(collection);
+    }
+}
+
+#[test]
+fn a_build_takes_over_while_writes_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path(), settings());
+    let mut random = Random(31);
+    churn(&collection, &mut random, 100);
+    drop(collection);
+    let (ended, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut random = Random(32);
+            while !ended.load(SeqCst) {
+                let n = answered.load(SeqCst);
+                let item = json!([{"id": format!("w{n}"), "vector": random.vector(), "version": n}]);
+                // None is refused, and each is found at once.
+                upsert(&catalogue.get("shop").unwrap(), item).unwrap();
+                let index = catalogue.get("shop").unwrap().index();
+                assert!(index.view(0).find(&format!("w{n}")).is_some(), "w{n}");
+                answered.store(n + 1, SeqCst);
+            }
+        });
+        for round in 0..3 {
+            let collection = catalogue.get("shop").unwrap();
+            let exported = export(&collection);
+            churn(&collection, &mut random, 60);
+            let file = directory.path().join("built.slx");
+            build(&exported, &file);
+            publish(directory.path(), &shop(), &file).unwrap();
+            let report = catalogue.reload();
+            assert_eq!((report.opened.len(), report.failed.len()), (1, 0), "{round}: {report:?}");
+            assert!(catalogue.reload().opened.is_empty(), "it is told once");
+            if round == 1 {
+                catalogue.get("shop").unwrap().checkpoint().unwrap();
+            }
+        }
+        ended.store(true, SeqCst);
+        writer.join().unwrap();
+    });
+    let collection = catalogue.get("shop").unwrap();
+    let state = contents(&collection.index());
+    for n in 0..answered.load(SeqCst) {
+        assert!(state.contains_key(&format!("w{n}")), "w{n} of {}", answered.load(SeqCst));
+    }
+    all_found(&collection.index());
     drop((collection, catalogue));
     let (_catalogue, collection) = open(directory.path(), settings());
     same(&contents(&collection.index()), &state);

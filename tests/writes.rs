@@ -241,6 +241,35 @@ fn versions_defaults_and_expiry() {
 }
 
 #[test]
+fn the_version_of_an_expired_item_keeps_older_ones_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    let put = |version: Option<u64>, until: Option<&str>| json!({"id": "a", "vector": [1, 0, 0, 0, 0, 0], "version": version, "expires_at": until});
+    let past = Some("2020-01-01T00:00:00Z");
+    assert_eq!(upsert(&collection, json!([put(Some(5), past)])).unwrap().upserted, Some(1));
+    let late = upsert(&collection, json!([put(Some(4), None)])).unwrap();
+    assert_eq!((late.upserted, late.ignored), (Some(0), Some(1)), "expired, not yet deleted");
+    collection.checkpoint().unwrap();
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path());
+    assert_eq!(upsert(&collection, json!([put(Some(4), None)])).unwrap().ignored, Some(1), "from a file");
+    // In one batch too, where the first is not applied when the second is looked at.
+    let both = json!([put(Some(7), past), put(Some(6), None)]);
+    let both = upsert(&collection, both).unwrap();
+    assert_eq!((both.upserted, both.ignored), (Some(1), Some(1)));
+    let patched = json!({"items": [{"id": "a", "attributes": {"n": 1}}], "missing": "skip"});
+    assert_eq!(patch(&collection, patched).unwrap().skipped, Some(1), "it is gone");
+    assert_eq!(delete(&collection, json!({"ids": ["a"]})).unwrap().deleted, Some(0));
+    assert_eq!(
+        upsert(&collection, json!([put(None, None)])).unwrap().upserted,
+        Some(1),
+        "as of a deleted one"
+    );
+    assert_eq!(contents(&collection.index()).len(), 1);
+    assert_eq!(upsert(&collection, json!([put(Some(1), None)])).unwrap().upserted, Some(1), "it began anew");
+}
+
+#[test]
 fn wrong_writes_are_refused_whole_and_named() {
     let directory = tempfile::tempdir().unwrap();
     let (_catalogue, collection) = open(directory.path());

@@ -19,7 +19,7 @@ use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
 use crate::arena::Mode;
 use crate::file::FileError;
-use crate::index::{BuildError, BuildOptions, Index, IndexBuilder, IndexError, Schema, SchemaChangeError};
+use crate::index::{BuildError, BuildOptions, IndexBuilder, IndexError, Schema, SchemaChangeError};
 use crate::log::LogError;
 
 /// The data directory or a collection in it could not be used.
@@ -189,7 +189,7 @@ impl Catalogue {
         name: &CollectionName,
     ) -> Result<(Catalogue, Arc<Collection>), CatalogueError> {
         let catalogue = Catalogue::lock(dir, Mode::Mapped, WriteSettings::default())?;
-        match catalogue.open_collection(name, None)? {
+        match catalogue.open_collection(name, None)?.collection() {
             Some(collection) => {
                 catalogue.startup.set_ready();
                 Ok((catalogue, collection))
@@ -222,7 +222,7 @@ impl Catalogue {
         self.startup.announce(names.len());
         let mut collections = Collections::new();
         for name in names {
-            if let Some(collection) = self.open_collection(&name, None)? {
+            if let Some(collection) = self.open_collection(&name, None)?.collection() {
                 collections.insert(name.to_string(), collection);
             }
         }
@@ -258,7 +258,7 @@ impl Catalogue {
         let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
         IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
         install(&self.dir, name, &file, collection, 0)?;
-        if let Some(opened) = self.open_collection(name, None)? {
+        if let Some(opened) = self.open_collection(name, None)?.collection() {
             let mut collections = Collections::clone(&self.collections.load());
             collections.insert(name.to_string(), opened);
             self.collections.store(Arc::new(collections));
@@ -316,13 +316,14 @@ impl Catalogue {
         for name in found {
             let current = old.get(name.as_str());
             match self.open_collection(&name, current) {
-                Ok(Some(collection)) => {
-                    if !current.is_some_and(|current| Arc::ptr_eq(current, &collection)) {
-                        report.opened.push(name.clone());
-                    }
+                Ok(Found::Same(collection)) => {
                     new.insert(name.to_string(), collection);
                 }
-                Ok(None) => {}
+                Ok(Found::New(collection)) => {
+                    report.opened.push(name.clone());
+                    new.insert(name.to_string(), collection);
+                }
+                Ok(Found::None) => {}
                 Err(error) => {
                     report.failed.push(error);
                     new.extend(current.map(|current| (name.to_string(), Arc::clone(current))));
@@ -337,12 +338,13 @@ impl Catalogue {
         report
     }
 
-    /// The collection as its manifest names it: `current` itself when nothing new was published.
+    /// The collection as its manifest names it. A published file takes over in `current` where it can; else `current` is closed and
+    /// another opened in its place.
     fn open_collection(
         &self,
         name: &CollectionName,
         current: Option<&Arc<Collection>>,
-    ) -> Result<Option<Arc<Collection>>, CatalogueError> {
+    ) -> Result<Found, CatalogueError> {
         let directory = self.dir.join(name.as_str());
         if let Some(current) = current {
             // While this is held no checkpoint replaces the manifest.
@@ -350,20 +352,30 @@ impl Catalogue {
             let found = Manifest::read(&directory)?;
             let refused = current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner);
             if found.as_ref() == Some(&current.manifest()) || (found.is_some() && found == *refused) {
-                return Ok(Some(Arc::clone(current)));
+                return Ok(Found::Same(Arc::clone(current)));
             }
         }
-        let Some(manifest) = Manifest::read(&directory)? else { return Ok(None) };
+        let Some(manifest) = Manifest::read(&directory)? else { return Ok(Found::None) };
+        let refuse = |current: &Collection| {
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+        };
         if let Some(current) = current {
-            // What does not open is found out before the one that works is given up.
-            Index::open(&directory.join(&manifest.file), self.mode)?;
-            // Its log has one writer at a time.
-            current.close(false);
+            match current.inner.take_over(&manifest) {
+                Ok(true) => return Ok(Found::New(Arc::clone(current))),
+                // Its log has one writer at a time.
+                Ok(false) => current.close(false),
+                Err(error) => {
+                    if matches!(error, CatalogueError::Replay { .. }) {
+                        refuse(current);
+                    }
+                    return Err(error);
+                }
+            }
         }
         let startup = Arc::clone(&self.startup);
         let opened = Collection::open(name, &directory, manifest.clone(), self.mode, &self.settings, startup);
         if let (Err(_), Some(current)) = (&opened, current) {
-            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
+            refuse(current);
             current.resume();
         }
         let opened = opened?;
@@ -371,7 +383,26 @@ impl Catalogue {
             // It answers warm, by the queries that come now.
             recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);
         }
-        Ok(Some(Arc::new(opened)))
+        Ok(Found::New(Arc::new(opened)))
+    }
+}
+
+/// What a manifest names.
+enum Found {
+    /// No manifest is there.
+    None,
+    /// What is served already.
+    Same(Arc<Collection>),
+    /// A file that was not served before.
+    New(Arc<Collection>),
+}
+
+impl Found {
+    fn collection(self) -> Option<Arc<Collection>> {
+        match self {
+            Found::None => None,
+            Found::Same(collection) | Found::New(collection) => Some(collection),
+        }
     }
 }
 

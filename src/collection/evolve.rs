@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::keep::NewFile;
 use super::publish::publisher_lock;
-use super::reopen::free;
+use super::replace::free;
 use super::served::Inner;
 use super::{CatalogueError, Collection};
 use crate::index::SchemaChange;
@@ -45,7 +45,7 @@ impl Inner {
         }
         let new = self.write_checkpoint(&index, Some(schema))?;
         drop(index);
-        self.take_over(&new).inspect_err(|_| {
+        self.let_answer(&new).inspect_err(|_| {
             if self.manifest().file != new.name {
                 // What stays is a stray, which the next checkpoint removes.
                 let _ = fs::remove_file(&new.path);
@@ -57,7 +57,7 @@ impl Inner {
     }
 
     /// Opens the new file, lets the manifest name it, and lets it answer.
-    fn take_over(&self, new: &NewFile) -> Result<(), CatalogueError> {
+    fn let_answer(&self, new: &NewFile) -> Result<(), CatalogueError> {
         // Before the committer has to wait: another publisher may take his time.
         let _publisher = publisher_lock(&self.directory)?;
         let index = self.open_beside(&new.path)?;

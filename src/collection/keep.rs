@@ -2,7 +2,7 @@
 //!
 //! One thread a collection, which looks around every few seconds. A checkpoint is a new index file beside the old one, written while
 //! searches and writes go on; when the manifest names it, log segments that it covers go, those of the retention time later. Reopening
-//! (see `reopen`) frees the memory of dead slots and copied pages.
+//! (see `replace`) frees the memory of dead slots and copied pages.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
 use super::served::{IndexRef, Inner};
 use super::write::WriteBatch;
-use super::{CatalogueError, Manifest, now_millis};
+use super::{CatalogueError, Manifest, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{ItemFacts, format_time};
 use crate::file::{FileError, write_atomically};
@@ -70,8 +70,18 @@ impl Keeper {
 
     /// Waits for a checkpoint that is being made; there will be no other.
     pub fn end(&self) {
-        let _last = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _last = self.one_at_a_time();
         self.change(|wishes| wishes.ended = true);
+    }
+
+    /// While this is held there is no sweep, no checkpoint, and no other index takes the place of the open one.
+    pub fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the thread shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// Forgets that the thread was to end.
@@ -134,7 +144,7 @@ impl Inner {
         let least = ((f64::from(index.nodes()) * SWEEP_SHARE) as usize).max(SWEEP_LEAST);
         {
             // Not beside the beginning of a checkpoint, which keeps back the rows of its own moment.
-            let _one = self.keeper.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = self.keeper.one_at_a_time();
             self.sweep(&index, least);
         }
         if index.has_expiring() && expired.elapsed() >= EXPIRY {
@@ -271,9 +281,9 @@ impl Inner {
         tracing::info!(collection = %self.name, seq = new.seq, seconds, "checkpoint");
     }
 
-    /// Whether the index file was built elsewhere, so that what is kept beside the items is in a file of its own.
+    /// Whether the index file was built elsewhere, so that what is kept beside the items is in files of its own.
     pub fn state_is_aside(&self) -> bool {
-        self.index().seq() > 0 && self.directory.join(super::publish::STATE).exists()
+        self.index().seq() > 0 && aside::is_there(&self.directory)
     }
 
     /// Ends the log's segment, so that the checkpoint covers it whole and it can go: else a log whose last segment alone is
@@ -371,10 +381,8 @@ impl Inner {
 
     /// Removes what the file that the manifest names has taken the place of.
     pub fn clean_up_behind(&self, new: &NewFile) -> Result<(), CatalogueError> {
-        let state = self.directory.join(super::publish::STATE);
-        if new.seq > 0 && state.exists() {
-            // The new file has it.
-            std::fs::remove_file(&state).map_err(|error| CatalogueError::io("remove", &state, error))?;
+        if new.seq > 0 {
+            aside::remove(&self.directory)?;
         }
         remove_strays(&self.directory, &new.name)
     }

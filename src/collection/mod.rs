@@ -5,7 +5,7 @@
 //! `query -> filter -> candidates -> rank -> answer`, one function a step.
 //!
 //! Writes go one way too: `request -> prepared batch -> committer: resolve, log, sync, index -> answer` (`write`, `commit`).
-//! A keeper sweeps, makes checkpoints (`keep`) and reopens onto them (`reopen`) behind them; so does a change of the schema (`evolve`).
+//! A keeper sweeps, makes checkpoints (`keep`) and reopens onto them (`replace`) behind them; so does a change of the schema (`evolve`).
 //!
 //! A start tells how far it is (`startup`) and ends by warming each index with its last queries (`recent`). Everything goes out
 //! as an [`Export`] or a [`BackupFile`].
@@ -18,6 +18,7 @@
 use std::sync;
 
 mod answer;
+mod aside;
 mod backup;
 mod catalogue;
 mod commit;
@@ -39,7 +40,7 @@ mod queue;
 mod recent;
 mod recipe;
 mod record;
-mod reopen;
+mod replace;
 mod request;
 mod retrieve;
 mod rules;

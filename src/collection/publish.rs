@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CatalogueError, CollectionName, now_millis};
+use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{AttributeSpec, format_time};
 use crate::index::Index;
@@ -22,8 +22,6 @@ use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
-/// What the index file before the current one kept beside the items, for a current one that was built without it.
-pub(super) const STATE: &str = "state.lines";
 /// Bytes of `index-<uuid>.slx`.
 const INDEX_FILE_LEN: usize = 46;
 
@@ -162,14 +160,11 @@ pub(super) fn install(
     collection: Uuid,
     covers: u64,
 ) -> Result<Manifest, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
-    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
-    let _lock = publisher_lock(&directory)?;
+    let (directory, _lock) = enter(dir, name)?;
 
     let current = Manifest::read(&directory)?;
     if let Some(current) = &current {
-        keep_state(&directory, &current.file)?;
+        aside::keep(&directory, &current.file)?;
     }
     let collection = match current {
         Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
@@ -198,15 +193,21 @@ pub(super) fn install_new(
     collection: Uuid,
     covers: u64,
 ) -> Result<Manifest, CatalogueError> {
-    let directory = dir.join(name.as_str());
-    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
-    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
-    let _lock = publisher_lock(&directory)?;
+    let (directory, _lock) = enter(dir, name)?;
     if Manifest::read(&directory)?.is_some() || has_log(&directory) {
         let reason = "a collection of that name was made meanwhile".to_owned();
         return Err(CatalogueError::Manifest { path: directory, reason });
     }
     put_in_place(&directory, index_file, collection.to_string(), covers)
+}
+
+/// The directory of a collection, made if it is not there, and the lock of its publishers.
+fn enter(dir: &Path, name: &CollectionName) -> Result<(PathBuf, File), CatalogueError> {
+    let directory = dir.join(name.as_str());
+    fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
+    sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
+    let lock = publisher_lock(&directory)?;
+    Ok((directory, lock))
 }
 
 fn put_in_place(
@@ -222,18 +223,6 @@ fn put_in_place(
     manifest.write(directory)?;
     remove_strays(directory, &manifest.file)?;
     Ok(manifest)
-}
-
-/// Profiles, exclude sets and counters outlive the index file that has them: a build from an export has none.
-fn keep_state(directory: &Path, file: &str) -> Result<(), CatalogueError> {
-    let path = directory.join(STATE);
-    // What cannot be read any more must not keep a sound file from taking its place.
-    let state = Index::open(&directory.join(file), Mode::Mapped).ok().and_then(|index| index.state().ok());
-    let Some(Some(state)) = state else { return Ok(()) };
-    crate::file::write_atomically(&path, |out| {
-        out.write_all(&state).map_err(crate::file::FileError::io("writing the state"))
-    })
-    .map_err(|source| CatalogueError::Checkpoint { path: path.clone(), source })
 }
 
 /// Two publishers of one collection go one after the other: neither removes what the other is about to name.

@@ -148,7 +148,12 @@ impl Encoder {
 
 /// Reads what [`encode`] wrote, for an index of `schema`.
 pub(super) fn decode(seq: u64, payload: &[u8], schema: &AttributeSchema) -> Result<Vec<Change>, RecordError> {
-    Decoder { rest: payload }.changes(schema).map_err(|reason| RecordError { seq, reason })
+    Decoder { rest: payload }.changes(Some(schema)).map_err(|reason| RecordError { seq, reason })
+}
+
+/// As [`decode`], for whom attributes do not matter: none has to be known, and puts have none.
+pub(super) fn decode_beside(seq: u64, payload: &[u8]) -> Result<Vec<Change>, RecordError> {
+    Decoder { rest: payload }.changes(None).map_err(|reason| RecordError { seq, reason })
 }
 
 struct Decoder<'a> {
@@ -200,7 +205,7 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.bytes(length.into())?).map_err(|error| error.to_string())
     }
 
-    fn changes(mut self, schema: &AttributeSchema) -> Result<Vec<Change>, String> {
+    fn changes(mut self, schema: Option<&AttributeSchema>) -> Result<Vec<Change>, String> {
         let version = self.u8()?;
         if version != VERSION {
             return Err(format!("version {version}, this program reads {VERSION}"));
@@ -209,15 +214,19 @@ impl<'a> Decoder<'a> {
         let ordinals: Vec<usize> = (0..names)
             .map(|_| {
                 let name = self.text()?;
+                let Some(schema) = schema else { return Ok(usize::MAX) };
                 schema.find(name).map(|(ordinal, _)| ordinal).ok_or(format!("no attribute {name:?} is known"))
             })
             .collect::<Result<_, _>>()?;
-        let named = Named::new(ordinals, schema);
+        let named = match schema {
+            Some(schema) => Named::new(ordinals, schema),
+            None => Named { ordinals, later: Vec::new() },
+        };
         let count = self.u32()?;
         let mut changes = Vec::new();
         for _ in 0..count {
             changes.push(match self.u8()? {
-                1 => Change::Put(self.put(&named, schema.len())?),
+                1 => Change::Put(self.put(&named, schema.map_or(0, AttributeSchema::len))?),
                 2 => Change::Delete {
                     id: self.text()?.to_owned(),
                     version: self.u64()?,
@@ -343,6 +352,10 @@ mod tests {
         assert_eq!(read.cells[2], Cell::Set(Some(Value::Int(4))));
         assert_eq!(read.cells[0], Cell::Kept, "a patch from before there was an attribute keeps it");
         assert!(decode(1, &encode(&changes(), &schema()), &one).unwrap_err().to_string().contains("\"a\""));
+        let beside = decode_beside(1, &encode(&changes(), &schema())).unwrap();
+        let puts = |change: &&Change| matches!(change, Change::Put(put) if put.cells.is_empty());
+        assert_eq!(beside.iter().filter(puts).count(), 3);
+        assert_eq!(beside[3..], changes()[3..], "what is beside the items needs no schema");
         let note = [Change::State(vec![7])];
         assert_eq!(decode(1, &encode(&note, &schema()), &one).unwrap(), note, "notes need no attributes");
     }

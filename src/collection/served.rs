@@ -21,13 +21,13 @@ use super::commit::{Commit, Reply};
 use super::keep::Keeper;
 use super::page::Cursors;
 use super::queue::Queue;
-use super::record::decode;
+use super::record::{decode, decode_beside};
 use super::rules::RuleCounts;
 use super::startup::{StartPhase, Startup};
-use super::state::{Counts, ExcludeSet, Register, SlotCaches, StoredProfile};
+use super::state::{Counts, ExcludeSet, Register, SlotCaches, StateLimits, StoredProfile};
 use super::verify::Verification;
 use super::write::{WriteBatch, WriteError, Written};
-use super::{CatalogueError, CollectionName, Manifest};
+use super::{CatalogueError, CollectionName, Manifest, aside};
 use crate::arena::Mode;
 use crate::index::{Batch, Change, Index, IndexError};
 use crate::log::{Disk, Identity, Log, LogError, LogOptions, Opened, Position};
@@ -67,6 +67,8 @@ pub struct WriteSettings {
     pub idempotency_window: std::time::Duration,
     /// Answers that are remembered, at most: the oldest go first.
     pub idempotency_keys: usize,
+    /// How much is kept beside the items; each is a setting `state.<name>`.
+    pub state: StateLimits,
 }
 
 impl Default for WriteSettings {
@@ -84,6 +86,7 @@ impl Default for WriteSettings {
             segment_bytes: 64 << 20,
             idempotency_window: std::time::Duration::from_secs(24 * 3600),
             idempotency_keys: 100_000,
+            state: StateLimits::default(),
         }
     }
 }
@@ -141,6 +144,8 @@ pub struct WriteFigures {
     pub verify_seconds: f64,
     /// Seconds that warming took at the start.
     pub warm_seconds: f64,
+    /// Blocks of the index file that its last verification could not read; they are tried again.
+    pub unread_blocks: u64,
 }
 
 /// A named collection.
@@ -209,14 +214,9 @@ impl Collection {
     ) -> Result<Collection, CatalogueError> {
         startup.begin(name.as_str(), StartPhase::Opening, 0);
         let path = directory.join(&manifest.file);
-        let kind = fs::symlink_metadata(&path).map_err(|error| CatalogueError::io("open", &path, error))?;
-        if !kind.is_file() {
-            let reason = "not a regular file: a server maps only files that it owns".to_owned();
-            return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
-        }
-        let index = Index::open_roomy(&path, mode, ROOM)?;
+        let index = open_owned(&path, mode)?;
         super::publish::clean_up(directory)?;
-        let register = Register::default();
+        let register = Register::new(settings.state);
         restore(&register, &index, directory)?;
         let inner = Arc::new(Inner {
             name: name.clone(),
@@ -395,6 +395,7 @@ impl Collection {
             replay_seconds: seconds(&inner.replay_us),
             verify_seconds: seconds(&inner.verify_us),
             warm_seconds: seconds(&inner.warm_us),
+            unread_blocks: self.unread_blocks(),
         }
     }
 
@@ -508,20 +509,19 @@ impl Inner {
     /// Applies the records after `from` to the index; how many there were.
     fn replay(&self, log: &Log, from: u64) -> Result<usize, ReplayError> {
         let total = log.last().seq.saturating_sub(from);
-        // Changes of the state may be older than the index: one that was built elsewhere has none of them.
+        // State and notes may be older than the index: one that was built elsewhere has none of them.
         let oldest = log.first().saturating_sub(1);
         let begin = from.min(self.register.newest().seq.max(oldest));
         self.startup.begin(self.name.as_str(), StartPhase::Replaying, total);
         let mut records = Records::default();
         let mut count = 0;
         log.replay(begin, &mut |record| {
-            let changes = decode(record.seq, record.payload, &self.index().schema().attributes);
             if record.seq <= from {
-                // Those can always be read; of items, which may have had other attributes, nothing is needed.
-                let changes = changes.unwrap_or_default();
+                let changes = decode_beside(record.seq, record.payload)?;
+                self.index().note_again(record.seq, &changes);
                 return self.register.apply(&[(record.seq, changes)]).map_err(ReplayError::State);
             }
-            let changes = changes?;
+            let changes = decode(record.seq, record.payload, &self.index().schema().attributes)?;
             records.add(record.seq, changes);
             count += 1;
             if records.changes >= REPLAY_CHANGES {
@@ -551,20 +551,14 @@ impl Inner {
     }
 }
 
-/// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
-fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
-    let path = directory.join(super::publish::STATE);
-    let wrong = |reason: String| CatalogueError::Manifest { path: path.clone(), reason };
-    let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
-    let bytes = match of_file {
-        Some(bytes) => bytes,
-        None => match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(CatalogueError::io("read", &path, error)),
-        },
-    };
-    register.read(&bytes).map_err(wrong)
+/// Opens an index file that lies in the data directory itself, with room for writes.
+pub(super) fn open_owned(path: &Path, mode: Mode) -> Result<Index, CatalogueError> {
+    let kind = fs::symlink_metadata(path).map_err(|error| CatalogueError::io("open", path, error))?;
+    if !kind.is_file() {
+        let reason = "not a regular file: a server maps only files that it owns".to_owned();
+        return Err(IndexError::Contents { file: path.display().to_string(), reason }.into());
+    }
+    Ok(Index::open_roomy(path, mode, ROOM)?)
 }
 
 /// What takes the place of an index of `path` without nodes: its codes are made by the first vectors that come.
@@ -572,6 +566,19 @@ pub(super) fn begun(index: &Index, path: &Path, batches: &[Batch<'_>]) -> Result
     let has_vector = |change: &Change| matches!(change, Change::Put(put) if put.vector.is_some());
     let first = batches.iter().map(|batch| batch.changes).find(|changes| changes.iter().any(has_vector));
     first.map_or(Ok(None), |changes| index.begun(path, changes))
+}
+
+/// What the collection keeps beside its items: from its index file, or as the file before a newly built one had it.
+fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), CatalogueError> {
+    let wrong = |reason: String| CatalogueError::Manifest { path: directory.to_owned(), reason };
+    if let Some(notes) = aside::notes(directory)? {
+        index.take_notes(&notes).map_err(|error| wrong(format!("notes: {error}")))?;
+    }
+    let of_file = index.state().map_err(|error| wrong(error.to_string()))?;
+    match of_file.map_or_else(|| aside::state(directory), |state| Ok(Some(state)))? {
+        Some(state) => register.read(&state).map_err(|error| wrong(format!("state: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// Applies batches with all threads of the machine.

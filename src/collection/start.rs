@@ -43,6 +43,9 @@ impl Catalogue {
         if let Some(damage) = collection.damage() {
             tracing::error!(collection = %collection.name(), damage, "the index file is damaged; searches of it fail");
         }
+        if let Some(unread) = collection.unread() {
+            tracing::error!(collection = %collection.name(), unread, "blocks of the index file; they are tried again");
+        }
     }
 
     fn warm(&self, collection: &Collection) {

@@ -1,18 +1,78 @@
 //! Slow verification of what is being served: every block of an index file read and compared with its checksum, at a
 //! pace that searches do not notice. Damage ends in a typed failure of that collection, not in wrong answers for ever.
 //!
-//! Blocks are read from the file, not through the map, so a failing disk gives an error here and no signal.
+//! Blocks are read from the file, not through the map, so a failing disk gives an error here and no signal. A block that could not
+//! be read is not a damaged one: it is tried again at once, and the whole file later; meanwhile it is reported and searches go on.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Collection, IndexRef};
 use crate::file::{BLOCK, FileError};
 use crate::index::Index;
 
-/// What the verification of one opened index has found: nothing yet, all well, or the first damage.
+/// How often a block is read before it counts as unread, and the pause between.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+/// Unread blocks that end a round: the disk fails.
+const MOST_UNREAD: u64 = 16;
+/// How long after a round that could not read all of it the file is read again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What the verification of one opened index has found: nothing yet, all well, or the first damage; and what it could not read.
 #[derive(Debug, Default)]
-pub(super) struct Verification(OnceLock<Result<(), String>>);
+pub(super) struct Verification {
+    /// For good: all well, or the first damage.
+    ended: OnceLock<Result<(), String>>,
+    /// Of the last round.
+    unread: Mutex<Option<Unread>>,
+}
+
+/// Blocks that could not be read.
+#[derive(Debug, Clone)]
+struct Unread {
+    blocks: u64,
+    /// What the first of them failed with.
+    first: String,
+    /// When the round ended.
+    at: Instant,
+}
+
+/// How a round through the blocks ended.
+#[derive(Debug)]
+enum Round {
+    Stopped,
+    Sound,
+    Damaged(FileError),
+    Unread(Unread),
+}
+
+impl Verification {
+    fn unread(&self) -> MutexGuard<'_, Option<Unread>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a round is due.
+    fn is_due(&self) -> bool {
+        self.ended.get().is_none() && self.unread().as_ref().is_none_or(|unread| unread.at.elapsed() >= AGAIN)
+    }
+
+    fn take(&self, round: Round) {
+        let ended = match round {
+            Round::Stopped => return,
+            Round::Unread(unread) => {
+                *self.unread() = Some(unread);
+                return;
+            }
+            Round::Sound => Ok(()),
+            Round::Damaged(error) => Err(error.to_string()),
+        };
+        *self.unread() = None;
+        // Another thread may have come to the same result first.
+        let _ = self.ended.set(ended);
+    }
+}
 
 impl Collection {
     /// The damage that verification found in the file, if any. Such a collection is not to be searched.
@@ -20,12 +80,29 @@ impl Collection {
         self.index().damage()
     }
 
-    /// Whether verification of the file has ended, well or not.
-    pub fn is_verified(&self) -> bool {
-        self.index().0.verification.0.get().is_some()
+    /// What the last verification could not read, if anything. It may be sound: it will be tried again.
+    pub fn unread(&self) -> Option<String> {
+        let index = self.index();
+        let unread = index.0.verification.unread();
+        unread
+            .as_ref()
+            .map(|Unread { blocks, first, .. }| format!("{blocks} could not be read, the first: {first}"))
     }
 
-    /// Verifies the file at about `bytes_per_second`, unless that was done; gives up without a result when `stop` says.
+    /// Blocks of the file that the last verification could not read.
+    pub(super) fn unread_blocks(&self) -> u64 {
+        let index = self.index();
+        let unread = index.0.verification.unread();
+        unread.as_ref().map_or(0, |unread| unread.blocks)
+    }
+
+    /// Whether verification of the file has ended, well or not.
+    pub fn is_verified(&self) -> bool {
+        self.index().0.verification.ended.get().is_some()
+    }
+
+    /// Verifies the file at about `bytes_per_second`, unless that was done, or tried not long ago; gives up without a result when
+    /// `stop` says.
     pub fn verify_slowly(&self, bytes_per_second: u64, stop: &dyn Fn() -> bool) {
         let pause = Duration::from_secs_f64(BLOCK as f64 / bytes_per_second.max(1) as f64);
         self.verify(&|| {
@@ -37,13 +114,8 @@ impl Collection {
     /// Verifies the file as fast as it is read; `stop` is asked after each block.
     pub(super) fn verify(&self, stop: &dyn Fn() -> bool) {
         let index = self.index();
-        if index.0.verification.0.get().is_some() {
-            return;
-        }
-        let outcome = verify_blocks(&index, stop);
-        if let Some(outcome) = outcome {
-            // Another thread may have come to the same result first.
-            let _ = index.0.verification.0.set(outcome.map_err(|error| error.to_string()));
+        if index.0.verification.is_due() {
+            index.0.verification.take(verify_index(&index, stop));
         }
     }
 }
@@ -51,30 +123,67 @@ impl Collection {
 impl IndexRef {
     /// The damage that verification found in the file, if any.
     pub(super) fn damage(&self) -> Option<String> {
-        self.0.verification.0.get()?.as_ref().err().cloned()
+        self.0.verification.ended.get()?.as_ref().err().cloned()
     }
 }
 
-/// None when stopped before the end.
-fn verify_blocks(index: &Index, stop: &dyn Fn() -> bool) -> Option<Result<(), FileError>> {
+fn verify_index(index: &Index, stop: &dyn Fn() -> bool) -> Round {
     let file = index.file();
-    let checksums = match file.checksums() {
-        Ok(checksums) => checksums,
-        Err(error) => return Some(Err(error)),
-    };
-    for block in 0..file.blocks() {
-        if let Err(error) = file.verify_block(block, &checksums) {
-            return Some(Err(error));
+    match patiently(&|| file.checksums()) {
+        Ok(checksums) => verify_blocks(file.blocks(), &|block| file.verify_block(block, &checksums), stop),
+        Err(error) if is_unread(&error) => {
+            Round::Unread(Unread { blocks: file.blocks(), first: error.to_string(), at: Instant::now() })
+        }
+        Err(error) => Round::Damaged(error),
+    }
+}
+
+fn verify_blocks(
+    blocks: u64,
+    verify: &dyn Fn(u64) -> Result<(), FileError>,
+    stop: &dyn Fn() -> bool,
+) -> Round {
+    let mut unread: Option<Unread> = None;
+    for block in 0..blocks {
+        match patiently(&|| verify(block)) {
+            Ok(()) => {}
+            Err(error) if is_unread(&error) => {
+                let first = || Unread { blocks: 0, first: error.to_string(), at: Instant::now() };
+                let unread = unread.get_or_insert_with(first);
+                (unread.blocks, unread.at) = (unread.blocks + 1, Instant::now());
+                if unread.blocks >= MOST_UNREAD {
+                    break;
+                }
+            }
+            Err(error) => return Round::Damaged(error),
         }
         if stop() {
-            return None;
+            return Round::Stopped;
         }
     }
-    Some(Ok(()))
+    unread.map_or(Round::Sound, Round::Unread)
+}
+
+/// Does it again, a few times, when something could not be read.
+fn patiently<T>(read: &dyn Fn() -> Result<T, FileError>) -> Result<T, FileError> {
+    for _ in 1..TRIES {
+        match read() {
+            Err(error) if is_unread(&error) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    read()
+}
+
+/// Whether the disk gave no bytes, rather than wrong ones. A file that ends too soon is damaged.
+fn is_unread(error: &FileError) -> bool {
+    matches!(error, FileError::Io { source, .. } if source.kind() != ErrorKind::UnexpectedEof)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::io;
     use std::os::unix::fs::FileExt;
 
     use super::*;
@@ -115,5 +224,57 @@ mod tests {
         collection.verify_slowly(1 << 40, &|| false);
         let damage = collection.damage().expect("found");
         assert!(damage.contains(&format!("damaged at offset {}", 3 * BLOCK)), "{damage}");
+    }
+
+    fn eio() -> FileError {
+        FileError::io("reading")(io::Error::from_raw_os_error(5))
+    }
+
+    #[test]
+    fn what_is_read_at_the_second_try_is_sound() {
+        let failures = Cell::new(2);
+        let once = |block: u64| {
+            if block != 3 || failures.get() == 0 {
+                return Ok(());
+            }
+            failures.set(failures.get() - 1);
+            Err(eio())
+        };
+        assert!(matches!(verify_blocks(6, &once, &|| false), Round::Sound));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_is_no_damage_and_is_tried_again() {
+        let found = Verification::default();
+        let bad = |block: u64| if block == 1 || block == 4 { Err(eio()) } else { Ok(()) };
+        found.take(verify_blocks(6, &bad, &|| false));
+        assert_eq!(found.unread().as_ref().map(|unread| unread.blocks), Some(2));
+        assert!(found.ended.get().is_none() && !found.is_due(), "not at once");
+        if let Some(unread) = &mut *found.unread() {
+            unread.at -= AGAIN;
+        }
+        assert!(found.is_due());
+        found.take(verify_blocks(6, &|_| Ok(()), &|| false));
+        assert!(found.unread().is_none() && found.ended.get() == Some(&Ok(())), "it was sound");
+        let reads = Cell::new(0);
+        let dead = |_| {
+            reads.set(reads.get() + 1);
+            Err(eio())
+        };
+        let ended = verify_blocks(1_000, &dead, &|| false);
+        assert!(matches!(ended, Round::Unread(Unread { blocks: MOST_UNREAD, .. })), "a dead disk: {ended:?}");
+        assert_eq!(reads.get(), MOST_UNREAD * TRIES as u64);
+    }
+
+    #[test]
+    fn wrong_bytes_are_damage_also_beside_unread_ones_and_in_a_cut_file() {
+        let bad = |block: u64| match block {
+            1 => Err(eio()),
+            4 => Err(FileError::damaged(4, "wrong")),
+            _ => Ok(()),
+        };
+        assert!(matches!(verify_blocks(6, &bad, &|| false), Round::Damaged(_)));
+        let cut = |_| Err(FileError::io("reading")(io::Error::from(ErrorKind::UnexpectedEof)));
+        assert!(matches!(verify_blocks(6, &cut, &|| false), Round::Damaged(_)));
     }
 }

@@ -284,7 +284,7 @@ enum Operation {
 pub(super) struct Known {
     is_there: bool,
     inserted_at: i64,
-    /// Of a deleted item: the one that it had.
+    /// Of a deleted or expired item: the one that it had.
     version: u64,
     expires_at: i64,
 }
@@ -406,7 +406,8 @@ impl WriteBatch {
         overlay: &Overlay,
         now: i64,
     ) -> Result<(Vec<Change>, Written, Overlay), WriteError> {
-        let mut resolver = Resolver { view, overlay, own: Overlay::new(), now, written: self.written };
+        let all = view.index().view(i64::MIN);
+        let mut resolver = Resolver { view, all, overlay, own: Overlay::new(), now, written: self.written };
         let mut changes = Vec::with_capacity(self.operations.len());
         for (at, operation) in self.operations.into_iter().enumerate() {
             resolver.resolve(at, operation, &mut changes)?;
@@ -418,6 +419,8 @@ impl WriteBatch {
 
 struct Resolver<'a> {
     view: &'a View<'a>,
+    /// The same without a clock: it sees what has expired and is not yet deleted.
+    all: View<'a>,
     overlay: &'a Overlay,
     /// What this batch has done so far; goes into the overlay when all of it is well.
     own: Overlay,
@@ -426,17 +429,24 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// What has expired is as good as deleted, whether it was yet or not: gone, and its version keeps older ones away.
     fn known(&self, id: &str) -> Known {
-        if let Some(known) = self.own.get(id).or_else(|| self.overlay.get(id)) {
-            return *known;
+        let written = self.own.get(id).or_else(|| self.overlay.get(id)).copied();
+        let known = written.unwrap_or_else(|| self.stored(id));
+        if known.is_there && known.expires_at != 0 && known.expires_at <= self.now {
+            return Known { is_there: false, inserted_at: self.now, expires_at: 0, ..known };
         }
-        match self.view.find(id) {
+        known
+    }
+
+    fn stored(&self, id: &str) -> Known {
+        match self.all.find(id) {
             Some(slot) => {
-                let (version, expires_at) = self.view.version(slot);
-                Known { is_there: true, inserted_at: self.view.inserted_at(slot), version, expires_at }
+                let (version, expires_at) = self.all.version(slot);
+                Known { is_there: true, inserted_at: self.all.inserted_at(slot), version, expires_at }
             }
             None => {
-                let version = self.view.tombstone(id).unwrap_or(0);
+                let version = self.all.tombstone(id).unwrap_or(0);
                 Known { is_there: false, inserted_at: self.now, version, expires_at: 0 }
             }
         }
@@ -506,13 +516,11 @@ impl Resolver<'_> {
     }
 
     fn delete_expired(&mut self, changes: &mut Vec<Change>) {
-        // This view has no clock: it sees what the other hides.
-        let all = self.view.index().view(i64::MIN);
-        let expired = all.all();
+        let expired = self.all.all();
         let expired = expired.iter().filter(|&slot| !self.view.sees(slot)).take(EXPIRED_AT_A_TIME);
         for slot in expired {
-            let (version, _) = all.version(slot);
-            let id = all.id(slot).to_owned();
+            let (version, _) = self.all.version(slot);
+            let id = self.all.id(slot).to_owned();
             changes.push(Change::Delete { id, version, at: self.now });
         }
     }

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Index;
 use super::items::{Facts, Families};
-use super::notes::{Note, Noted, Notes};
+use super::notes::{Note, Notes};
 use super::open::IndexError;
 use super::query::unit;
 use super::row::RowBuffers;
@@ -109,7 +109,7 @@ pub(super) struct Writer {
     gone: HashSet<u32>,
     /// Versions of deleted items, and when they were deleted.
     tombstones: Tombstones,
-    notes: Notes,
+    pub notes: Notes,
     work: Vec<Work>,
     rows: RowBuffers,
 }
@@ -202,7 +202,7 @@ impl Index {
         Ok(())
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -432,16 +432,6 @@ impl Index {
     /// The version that an item had when it was deleted, if it had one.
     pub fn tombstone(&self, id: &str) -> Option<u64> {
         self.writer().tombstones.get(id).map(|&(version, _)| version)
-    }
-
-    /// A note that stands.
-    pub fn note(&self, shelf: u8, key: &str) -> Option<Noted> {
-        self.writer().notes.get(shelf, key).cloned()
-    }
-
-    /// Drops the oldest notes of a shelf: those from before a time, and more than so many.
-    pub fn forget_notes(&self, shelf: u8, before: i64, most: usize) {
-        self.writer().notes.forget(shelf, before, most);
     }
 
     /// An index without nodes learns its codes from the first vectors: opened anew from the same file, it replaces this one.

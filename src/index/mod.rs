@@ -159,6 +159,11 @@ impl Index {
         self.file.section(crate::file::Kind::State, 0).map(|section| self.file.bytes(section)).transpose()
     }
 
+    /// The notes, as the file has them (see [`Index::take_notes`]).
+    pub fn notes(&self) -> Result<Option<Vec<u8>>, crate::file::FileError> {
+        self.file.section(crate::file::Kind::Notes, 0).map(|section| self.file.bytes(section)).transpose()
+    }
+
     /// Sequence number of the newest state; at first that of the file.
     pub fn seq(&self) -> u64 {
         self.published.load(SeqCst)

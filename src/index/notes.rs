@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::{Change, Index};
+
 /// A note that comes, or goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -77,6 +79,13 @@ impl Notes {
         shelf.notes.insert(key, noted);
     }
 
+    /// As `put`, unless what stands is newer.
+    fn put_older(&mut self, shelf: u8, key: String, noted: Noted) {
+        if self.get(shelf, &key).is_none_or(|stands| stands.seq <= noted.seq) {
+            self.put(shelf, key, noted);
+        }
+    }
+
     pub fn get(&self, shelf: u8, key: &str) -> Option<&Noted> {
         self.0.get(&shelf)?.notes.get(key)
     }
@@ -90,6 +99,44 @@ impl Notes {
                 return;
             }
             shelf.remove(&key);
+        }
+    }
+}
+
+impl Index {
+    /// A note that stands.
+    pub fn note(&self, shelf: u8, key: &str) -> Option<Noted> {
+        self.writer().notes.get(shelf, key).cloned()
+    }
+
+    /// Drops the oldest notes of a shelf: those from before a time, and more than so many.
+    pub fn forget_notes(&self, shelf: u8, before: i64, most: usize) {
+        self.writer().notes.forget(shelf, before, most);
+    }
+
+    /// Takes in the notes of another file of the same collection ([`Index::notes`]); those that stand and are newer stay.
+    pub fn take_notes(&self, bytes: &[u8]) -> Result<(), serde_json::Error> {
+        let written: Written = serde_json::from_slice(bytes)?;
+        let mut writer = self.writer();
+        for (shelf, notes) in written {
+            notes.into_iter().for_each(|(key, noted)| writer.notes.put_older(shelf, key, noted));
+        }
+        Ok(())
+    }
+
+    /// Takes in all notes of another index of the same collection, in place of its own.
+    pub fn copy_notes(&self, from: &Index) {
+        let notes = from.writer().notes.clone();
+        self.writer().notes = notes;
+    }
+
+    /// Takes in the notes of a record that the index covers, but was built without.
+    pub fn note_again(&self, seq: u64, changes: &[Change]) {
+        let mut writer = self.writer();
+        for change in changes {
+            if let Change::Note(note) = change {
+                writer.notes.apply(seq, note);
+            }
         }
     }
 }

@@ -260,8 +260,11 @@ fn verify(
             // While the server starts, it verifies by itself.
             let collections = if catalogue.starting().is_some() { Vec::new() } else { catalogue.all() };
             for collection in collections {
-                let new = !collection.is_verified();
+                let (new, before) = (!collection.is_verified(), collection.unread());
                 collection.verify_slowly(state.config.verify_bytes_per_second, &|| state.is_stopping());
+                if let Some(unread) = collection.unread().filter(|unread| before.as_ref() != Some(unread)) {
+                    tracing::error!(collection = %collection.name(), unread, "blocks of the index file; they are tried again");
+                }
                 match collection.damage() {
                     Some(damage) if new => {
                         tracing::error!(collection = %collection.name(), damage, "the index file is damaged; searches of it fail");

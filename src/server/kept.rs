@@ -8,14 +8,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::search::path;
+use super::write::committed;
 use super::{AppState, Kind, Problem, body};
 use crate::attributes::format_time;
 use crate::collection::{
-    EventsRequest, ExcludeSetPatch, ExcludeSetRequest, StateRequest, WriteBatch, Written,
+    Collection, EventsRequest, ExcludeSetPatch, ExcludeSetRequest, StateRequest, WriteBatch, Written,
 };
 
 /// An exclude set.
@@ -129,21 +129,9 @@ pub(super) async fn commit<T: DeserializeOwned + 'static>(
     ask: impl FnOnce(T) -> StateRequest + Send + 'static,
 ) -> Result<Json<Written>, Problem> {
     let collection = state.collection(collection)?;
-    let (sender, receiver) = oneshot::channel();
-    state
-        .run(move |_| {
-            let request = ask(body::parse(bytes.as_deref().unwrap_or(b"null"))?);
-            let batch = WriteBatch::state(&collection, request)?;
-            collection.write(
-                batch,
-                Box::new(move |answer| {
-                    // Nobody to tell when the client has gone; the write stands.
-                    let _ = sender.send(answer);
-                }),
-            );
-            Ok::<(), Problem>(())
-        })
-        .await??;
-    let gone = || Problem::new(Kind::WritesClosed, "the collection was closed meanwhile");
-    Ok(Json(receiver.await.map_err(|_| gone())??))
+    let prepare = move |collection: &Collection| {
+        let request = ask(body::parse(bytes.as_deref().unwrap_or(b"null"))?);
+        Ok(WriteBatch::state(collection, request)?)
+    };
+    Ok(Json(committed(state, collection, prepare).await?))
 }

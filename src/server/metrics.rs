@@ -142,6 +142,7 @@ impl Metrics {
             ("replay_seconds", figures.replay_seconds),
             ("verify_seconds", figures.verify_seconds),
             ("warm_seconds", figures.warm_seconds),
+            ("unread_blocks", figures.unread_blocks as f64),
         ] {
             let label = Writing { collection: collection.to_owned(), figure };
             self.writing.get_or_create(&label).set(value);

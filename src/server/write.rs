@@ -17,8 +17,8 @@ use super::collections::{CollectionDocument, document};
 use super::search::path;
 use super::{AppState, Kind, Problem, body, stream};
 use crate::collection::{
-    CatalogueError, CollectionName, DeleteRequest, OnceKey, PatchRequest, UpsertRequest, WriteBatch,
-    WriteError, Written, check_embedding,
+    CatalogueError, Collection, CollectionName, DeleteRequest, OnceKey, PatchRequest, UpsertRequest,
+    WriteBatch, WriteError, Written, check_embedding,
 };
 use crate::index::{Index, Schema, SchemaChange, SchemaChangeError};
 
@@ -192,14 +192,31 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
     let collection = state.collection(&path(name)?)?;
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let prepare = move |collection: &Collection| {
+        let batch = prepare(&collection.index(), body::parse(&bytes)?)?;
+        let Some(key) = parts.headers.get(ONCE) else { return Ok(batch) };
+        let call = format!("{} {}", parts.method, parts.uri.path());
+        Ok(batch.once(OnceKey::new(key.as_bytes(), &call, &bytes)?))
+    };
+    let written = committed(state, collection, prepare).await?;
+    let replayed = written.replayed;
+    let mut response = Json(written).into_response();
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Prepares a batch on the pool, then waits, without a thread, for what the committer answers.
+pub(super) async fn committed(
+    state: &AppState,
+    collection: Arc<Collection>,
+    prepare: impl FnOnce(&Collection) -> Result<WriteBatch, Problem> + Send + 'static,
+) -> Result<Written, Problem> {
     let (sender, receiver) = oneshot::channel();
     state
         .run(move |_| {
-            let mut batch = prepare(&collection.index(), body::parse(&bytes)?)?;
-            if let Some(key) = parts.headers.get(ONCE) {
-                let call = format!("{} {}", parts.method, parts.uri.path());
-                batch = batch.once(OnceKey::new(key.as_bytes(), &call, &bytes)?);
-            }
+            let batch = prepare(&collection)?;
             collection.write(
                 batch,
                 Box::new(move |answer| {
@@ -211,13 +228,7 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
         })
         .await??;
     let gone = || Problem::new(Kind::WritesClosed, "the collection was closed meanwhile");
-    let written = receiver.await.map_err(|_| gone())??;
-    let replayed = written.replayed;
-    let mut response = Json(written).into_response();
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    Ok(receiver.await.map_err(|_| gone())??)
 }
 
 fn collection_name(name: &str) -> Result<CollectionName, Problem> {

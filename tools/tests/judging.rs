@@ -104,11 +104,28 @@ fn two_profiles_are_compared_query_by_query() {
     let same = eval(&shop, &index, &["--profile", &profile, "--against", &profile, "--json"]).json();
     for measure in same["measures"].as_array().expect("measures") {
         close(&measure["difference"]["value"], 0.0);
-        assert_eq!(measure["verdict"], "equivalent", "{measure}");
+        assert_eq!(measure["verdict"], "too few queries to say", "{measure}");
+        assert!(measure["equivalence"].is_null(), "{measure}");
     }
     assert_eq!(same["catalogue"][1]["p"], json!(1.0));
+    // Ten queries are enough.
+    let one = |n: i32| {
+        let (id, turn) = (format!("q{n}"), (n as f32).to_radians());
+        format!("{}\n", json!({"id": id, "query": {"vector": [turn.cos(), turn.sin()]}}))
+    };
+    shop.write("requests.jsonl", (0..10).map(one).collect::<String>());
+    let right = |n: i32| format!("{{\"query\": \"q{n}\", \"item\": \"i1\"}}\n");
+    shop.write("qrels.jsonl", (0..10).map(right).collect::<String>());
+    let same = eval(&shop, &index, &["--against", "none", "--json"]).json();
+    for measure in same["measures"].as_array().expect("measures") {
+        assert_eq!(measure["verdict"], "equivalent", "{measure}");
+    }
     let text = eval(&shop, &index, &["--against", &profile]).success();
     assert!(text.contains("B: south") && text.contains("B - A") && text.contains("equivalent:"), "{text}");
+    assert!(!text.contains("too few"), "{text}");
+    shop.write("qrels.jsonl", "{\"query\": \"q1\", \"item\": \"i1\"}\n");
+    let text = eval(&shop, &index, &["--against", &profile]).success();
+    assert!(text.contains("too few queries to say"), "{text}");
 }
 
 #[test]
@@ -160,6 +177,37 @@ fn evals_that_are_wrong() {
     eval(&shop, &index, &[]).failure(&["requests.jsonl: line 1", "filtr"]);
     shop.write("requests.jsonl", "{\"id\": \"q0\", \"query\": {\"item\": \"i0\"}}\n".repeat(2));
     eval(&shop, &index, &[]).failure(&["requests.jsonl: line 2", "\"q0\"", "line 1"]);
+}
+
+#[test]
+fn a_recorded_budget_does_not_count() {
+    let shop = Shop::new();
+    let rows = shop.npy("vectors.npy", &vectors(300, 16));
+    shop.build(&rows, None, &[]).success();
+    let index = shop.arg("shop.slx");
+    // No search keeps to 0; where a budget counts it is refused.
+    let request = |budget: bool| {
+        let mut request = json!({"id": "q", "query": {"vector": vectors(1, 16)[0]}});
+        if budget {
+            request["budget_ms"] = json!(0);
+        }
+        format!("{request}\n")
+    };
+    shop.write("qrels.jsonl", "{\"query\": \"q\", \"item\": \"1\"}\n");
+    let run = |budget: bool, name: &str| {
+        let requests = shop.write("requests.jsonl", request(budget));
+        let report = eval(&shop, &index, &["--now", "2026-01-01T00:00:00Z", "--json"]).json();
+        let out = shop.arg(&format!("{name}.jsonl"));
+        shortlist(["batch", &index, "--queries", &requests, "--limit", "50", "--out", &out]).success();
+        let tried = ["profile", "try", &index, "--requests", &requests, "--against", "none", "--json"];
+        shortlist(tried).success();
+        (report, lines(&out))
+    };
+    let (with, without) = (run(true, "with"), run(false, "without"));
+    assert_eq!(with.0["a"], without.0["a"]);
+    assert_eq!(with.0["measures"], without.0["measures"]);
+    assert_eq!(with.1, without.1);
+    assert_eq!(with.1[0]["items"].as_array().map(Vec::len), Some(50));
 }
 
 /// An index of 300 items, and queries.

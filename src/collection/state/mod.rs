@@ -91,6 +91,11 @@ impl Default for Register {
 }
 
 impl Register {
+    /// An empty one.
+    pub fn new(limits: StateLimits) -> Register {
+        Register { limits, ..Register::default() }
+    }
+
     /// The state at a sequence number; None when newer ones have pushed it out: then read a newer moment.
     pub fn at(&self, seq: u64) -> Option<Arc<State>> {
         let recent = self.recent.load();

@@ -8,6 +8,7 @@ mod job;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rayon::prelude::*;
@@ -16,12 +17,17 @@ use shortlist::rank::Profile;
 
 use self::job::Job;
 use self::write::{Format, Row};
-use super::Holding;
+use super::query::client::Cause;
 use super::replay::results;
 use super::target::{ProfileChoice, Target, now_argument, now_or_clock};
+use super::{Holding, time};
 use crate::input::{Asked, RequestOptions, Requests, VectorOptions, grouped};
 use crate::output;
 use crate::progress::{Progress, Report, seconds};
+
+/// Between two tries of a server that does not answer.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Candidates for many queries into a file, offline.
 #[derive(Debug, clap::Args)]
@@ -75,6 +81,9 @@ pub struct Args {
     /// Write what refused a query into its row and go on, instead of stopping there
     #[arg(long)]
     pub keep_going: bool,
+    /// Ask again for so long when a server does not answer; then the run stops, and can go on later
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub patience: Duration,
     /// What `now` means to an index file, RFC 3339 [default: the clock when the job first began]
     #[arg(long, value_name = "TIME", value_parser = now_argument)]
     pub now: Option<i64>,
@@ -100,7 +109,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let format = Format::of(&args.out)?;
     let target = Target::open(&args.target, Holding::Mapped)?;
     if args.now.is_some() && matches!(target, Target::Server(_)) {
@@ -187,17 +196,38 @@ impl Work<'_> {
     fn answer(&self, asked: &[Asked], first: u64, progress: &Progress) -> Result<Vec<Row>> {
         let one = |(place, asked): (usize, &Asked)| {
             let request = self.request(asked, first + place as u64);
-            let answer = self.target.search(Value::Object(request), self.job.now());
+            let answer = self.patiently(&Value::Object(request));
             progress.inc(1);
             match answer {
                 Ok(answer) => row(&asked.name, &answer),
-                Err(error) if self.args.keep_going && !is_outage(&error) => {
+                Err(error) if self.args.keep_going && self.target.cause(&error) == Cause::Request => {
                     Ok(Row { query: asked.name.clone(), error: Some(format!("{error:#}")), ..Row::default() })
                 }
                 Err(error) => Err(error.context(format!("{}: {}", self.args.queries.display(), asked.place))),
             }
         };
         asked.par_iter().enumerate().map(one).collect()
+    }
+
+    /// Asks again, in longer and longer intervals, as long as an outage may be over soon.
+    fn patiently(&self, request: &Value) -> Result<Value> {
+        let (since, patience) = (Instant::now(), self.args.patience);
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let answer = self.target.search(request.clone(), self.job.now());
+            let Err(error) = answer else { return answer };
+            let left = patience.saturating_sub(since.elapsed());
+            if self.target.cause(&error) != Cause::Outage {
+                return Err(error);
+            }
+            if left.is_zero() {
+                let told =
+                    format!("no answer within --patience {patience:?}; the same command goes on from here");
+                return Err(error.context(told));
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
     }
 
     /// The request with what the command line adds.
@@ -217,15 +247,10 @@ impl Work<'_> {
         // What results carry besides is not written.
         body.remove("return");
         body.remove("explain");
+        // How far a search comes in a time differs from run to run.
+        body.remove("budget_ms");
         body
     }
-}
-
-/// Whether a request failed because nobody answered, which says nothing about the request.
-fn is_outage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<std::io::Error>())
-        || error.to_string().starts_with("no answer from")
-        || ["(503)", "(429)", "(401)", "(403)"].iter().any(|status| error.to_string().contains(status))
 }
 
 fn row(query: &str, answer: &Value) -> Result<Row> {

@@ -31,7 +31,7 @@ use crate::progress;
         Figures have bootstrap intervals over the queries (percentile, seeded). With --against, B is compared with A query \
         by query: the difference and its interval, and a test of equivalence: B is 'equivalent' when the 90 % interval of \
         the difference lies within the margin (two one-sided tests at 5 %), else 'higher' or 'lower' when the 95 % interval \
-        leaves out 0, else 'undecided'.\n\n\
+        leaves out 0, else 'undecided'. Below 10 queries there are 'too few queries to say'.\n\n\
         Queries are vectors in any format that build reads, or .jsonl(.gz) of searches of the HTTP API, one a line, each \
         with an `id` that judgments name (without: its number, from 0). Judgments are .jsonl(.gz): {\"query\": ID, \"item\": ID, \
         \"grade\": 0..30} (grade 1 unless given), or {\"id\": QUERY, \"related\": [ITEM, ..]}.",

@@ -18,10 +18,12 @@ pub mod serve;
 pub mod target;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use shortlist::arena::Mode;
+use shortlist::attributes::parse_duration;
 use shortlist::collection::Manifest;
 use shortlist::index::Index;
 
@@ -43,6 +45,12 @@ impl From<Holding> for Mode {
             Holding::Resident => Mode::Resident,
         }
     }
+}
+
+/// `90s`, `15m`, `36h`, `7d`.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let millis = parse_duration(text)?;
+    u64::try_from(millis).map(Duration::from_millis).map_err(|_| format!("{text:?} is negative"))
 }
 
 /// Opens an index file, or the one a published collection names; the error names it.

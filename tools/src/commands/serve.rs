@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use shortlist::attributes::parse_duration;
-use shortlist::collection::{Catalogue, WriteSettings};
+use shortlist::collection::{Catalogue, StateLimits, WriteSettings};
 use shortlist::server::{self, Keys, RecordSettings, ServerConfig};
 
-use super::Holding;
+use super::{Holding, time};
 
 /// Serve every collection of a data directory over HTTP.
 #[derive(Debug, clap::Args)]
@@ -50,6 +49,8 @@ pub struct Args {
     pub verify: Verify,
     #[command(flatten, next_help_heading = "Writes")]
     pub writes: WriteArgs,
+    #[command(flatten, next_help_heading = "Beside the items")]
+    pub state: StateArgs,
     /// Record searches into DIR/<collection>.jsonl, for `shortlist profile try`: with their vectors, ids and context, so
     /// as private as the requests are
     #[arg(long, value_name = "DIR")]
@@ -119,8 +120,45 @@ pub struct WriteArgs {
     pub reopen_share: f64,
 }
 
+/// How much a collection keeps beside its items; the API's errors name these settings as `state.<name>`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StateArgs {
+    /// Profiles
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub state_profiles: u32,
+    /// Bytes of a profile
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "256K")]
+    pub state_profile_bytes: u64,
+    /// Exclude sets that have not expired
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub state_exclude_sets: u32,
+    /// Ids of one exclude set
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub state_exclude_set_ids: u32,
+    /// Bytes of all exclude sets, in memory and in every checkpoint
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "512M")]
+    pub state_exclude_bytes: u64,
+    /// Events in one request
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub state_events: u32,
+}
+
+impl StateArgs {
+    fn limits(&self) -> StateLimits {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        StateLimits {
+            profiles: self.state_profiles as usize,
+            profile_bytes: size(self.state_profile_bytes),
+            exclude_sets: self.state_exclude_sets as usize,
+            exclude_set_ids: self.state_exclude_set_ids as usize,
+            exclude_bytes: size(self.state_exclude_bytes),
+            events: self.state_events as usize,
+        }
+    }
+}
+
 impl WriteArgs {
-    fn settings(&self) -> WriteSettings {
+    fn settings(&self, state: StateLimits) -> WriteSettings {
         WriteSettings {
             queue: self.write_queue as usize,
             checkpoint_bytes: self.checkpoint_bytes,
@@ -134,6 +172,7 @@ impl WriteArgs {
             segment_bytes: self.segment_bytes,
             idempotency_window: self.idempotency_window,
             idempotency_keys: self.idempotency_keys as usize,
+            state,
         }
     }
 }
@@ -158,12 +197,6 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a number of bytes such as 4096, 64K, 256M or 2G"))
 }
 
-/// `90s`, `15m`, `36h`, `7d`.
-fn time(text: &str) -> Result<Duration, String> {
-    let millis = parse_duration(text)?;
-    u64::try_from(millis).map(Duration::from_millis).map_err(|_| format!("{text:?} is negative"))
-}
-
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.01..=1.0).contains(share));
     share.ok_or_else(|| format!("{text:?} is not a number from 0.01 to 1"))
@@ -181,7 +214,8 @@ RUST_LOG=debug tells more, RUST_LOG=warn less.";
 pub fn run(args: &Args) -> Result<()> {
     log(args.json);
     let config = config(args)?;
-    let catalogue = Arc::new(Catalogue::lock(&args.data, args.mode.into(), args.writes.settings())?);
+    let settings = args.writes.settings(args.state.limits());
+    let catalogue = Arc::new(Catalogue::lock(&args.data, args.mode.into(), settings)?);
     runtime()?.block_on(async {
         let listener = server::bind(&config).await?;
         eprintln!("listening on http://{}, API at /docs, stop with Ctrl-C", listener.local_addr()?);
@@ -269,7 +303,21 @@ mod tests {
     #[test]
     fn flags_left_out_are_the_defaults_of_the_library() {
         let serve = Serve::parse_from(["serve", "--data", "d"]);
-        assert_eq!(serve.args.writes.settings(), WriteSettings::default());
+        let settings = |args: &Args| args.writes.settings(args.state.limits());
+        assert_eq!(settings(&serve.args), WriteSettings::default());
+        let flags = "--state-profiles 1 --state-profile-bytes 2K --state-exclude-sets 3 --state-exclude-set-ids 4 \
+                     --state-exclude-bytes 5M --state-events 6";
+        let serve = Serve::parse_from(["serve", "--data", "d"].into_iter().chain(flags.split_whitespace()));
+        let state = StateLimits {
+            profiles: 1,
+            profile_bytes: 2 << 10,
+            exclude_sets: 3,
+            exclude_set_ids: 4,
+            exclude_bytes: 5 << 20,
+            events: 6,
+        };
+        assert_eq!(settings(&serve.args), WriteSettings { state, ..WriteSettings::default() });
+        let serve = Serve::parse_from(["serve", "--data", "d"]);
         assert_eq!(serve.args.verify == Verify::Start, ServerConfig::default().verify_at_start);
     }
 

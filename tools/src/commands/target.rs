@@ -8,7 +8,7 @@ use shortlist::attributes::{AttributeSchema, parse_time};
 use shortlist::collection::{SearchLimits, SearchRequest, now_millis, search};
 use shortlist::index::Index;
 
-use super::query::client::Client;
+use super::query::client::{Cause, Client, cause};
 use super::{Holding, open_index, read_json};
 
 /// An index file or a collection of a server.
@@ -39,6 +39,14 @@ impl Target {
         match self {
             Target::File(index) => search_file(index, request, now),
             Target::Server(client) => client.search(&request),
+        }
+    }
+
+    /// What a failed search says about its request. A file refuses only requests.
+    pub fn cause(&self, error: &anyhow::Error) -> Cause {
+        match self {
+            Target::File(_) => Cause::Request,
+            Target::Server(_) => cause(error),
         }
     }
 }

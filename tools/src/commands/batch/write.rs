@@ -15,8 +15,11 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
-/// Rows that are decoded at once when parts are put together.
-const BATCH_ROWS: usize = 1024;
+/// Rows that are decoded at once when parts are put together: of 10,000 ids of 512 bytes each they have a third of the 2^31
+/// bytes that Arrow's offsets can count.
+const BATCH_ROWS: usize = 128;
+/// Bytes of ids and texts that are encoded at once, about.
+const SLICE_BYTES: usize = 64 << 20;
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +69,10 @@ pub struct Totals {
 pub fn write_rows(file: &mut File, format: Format, rows: &[Row]) -> Result<()> {
     match format {
         Format::Parquet => {
-            let batch = batch(rows)?;
-            let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties()))?;
-            writer.write(&batch)?;
+            let mut writer = ArrowWriter::try_new(file, batch(&[])?.schema(), Some(properties()))?;
+            for slice in slices(rows, SLICE_BYTES) {
+                writer.write(&batch(slice)?)?;
+            }
             writer.close()?;
         }
         Format::JsonLines => {
@@ -93,6 +97,26 @@ pub fn join(file: &mut File, format: Format, parts: &[PathBuf]) -> Result<Totals
 
 fn properties() -> WriterProperties {
     WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build()
+}
+
+/// Rows in pieces, in their order: each of at most so many bytes, or of one row.
+fn slices(rows: &[Row], most: usize) -> impl Iterator<Item = &[Row]> {
+    let bytes = |row: &Row| {
+        let items: usize = row.items.iter().map(|item| item.len() + size_of::<(i32, f64, f32)>()).sum();
+        items + row.query.len() + row.error.as_ref().map_or(0, String::len)
+    };
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |row: &&Row| {
+            sum += bytes(row);
+            sum <= most
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (slice, later) = rest.split_at(count);
+        rest = later;
+        (!slice.is_empty()).then_some(slice)
+    })
 }
 
 fn batch(rows: &[Row]) -> Result<RecordBatch> {
@@ -189,6 +213,45 @@ mod tests {
         };
         let refused = Row { error: Some("no such item".to_owned()), ..one("u3", &[]) };
         vec![one("u1", &["a", "b"]), one("u2", &[]), refused]
+    }
+
+    #[test]
+    fn slices_are_small_and_all_rows_in_order() {
+        let long =
+            |n: usize| Row { query: format!("u{n}"), items: vec!["x".repeat(10 * n)], ..Row::default() };
+        let rows: Vec<Row> = (0..60).map(long).collect();
+        for most in [1, 100, 700, 5_000, usize::MAX] {
+            let pieces: Vec<&[Row]> = slices(&rows, most).collect();
+            assert_eq!(pieces.concat(), rows);
+            for piece in pieces {
+                let ids: usize = piece.iter().map(|row| row.items[0].len()).sum();
+                assert!(!piece.is_empty() && (ids <= most || piece.len() == 1), "{ids} of {most}");
+            }
+        }
+        assert_eq!(slices(&rows, usize::MAX).count(), 1);
+        assert_eq!(slices(&[], 100).count(), 0);
+    }
+
+    /// More bytes of ids than 32-bit offsets can count: takes 8 GB of memory.
+    #[test]
+    fn a_part_may_have_more_than_two_gibibytes_of_ids() {
+        if std::env::var_os("SHORTLIST_LONG").is_none() {
+            return;
+        }
+        let (rows, items, id) = (450, 10_000, "x".repeat(512));
+        let row = Row {
+            items: vec![id; items],
+            scores: vec![0.5; items],
+            similarities: vec![0.5; items],
+            ..Row::default()
+        };
+        let directory = tempfile::tempdir().expect("directory");
+        let part = directory.path().join("part.parquet");
+        write_rows(&mut File::create(&part).expect("file"), Format::Parquet, &vec![row; rows])
+            .expect("written");
+        let out = &mut File::create(directory.path().join("out.parquet")).expect("file");
+        let totals = join(out, Format::Parquet, &[part]).expect("joined");
+        assert_eq!((totals.queries, totals.items), (rows as u64, (rows * items) as u64));
     }
 
     #[test]

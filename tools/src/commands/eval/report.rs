@@ -56,6 +56,8 @@ pub struct Method {
     pub rounds: usize,
     pub seed: u64,
     pub margin: f64,
+    /// A verdict needs so many queries.
+    pub least_queries: usize,
 }
 
 /// A mean over queries.
@@ -75,7 +77,7 @@ pub struct Comparison {
     pub b: Estimate,
     /// B - A.
     pub difference: Estimate,
-    /// For measures from 0 to 1.
+    /// For measures from 0 to 1, of enough queries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub equivalence: Option<Equivalence>,
     pub verdict: Verdict,
@@ -88,7 +90,13 @@ pub enum Verdict {
     Higher,
     Lower,
     Undecided,
+    /// No interval of so few means anything.
+    #[serde(rename = "too few queries to say")]
+    TooFew,
 }
+
+/// Queries that a verdict needs.
+pub const LEAST_QUERIES: usize = 10;
 
 /// A figure of all lists together, which has no interval over queries.
 #[derive(Debug, Serialize)]
@@ -140,6 +148,7 @@ impl Report {
                 rounds: how.rounds,
                 seed: how.seed,
                 margin: args.margin,
+                least_queries: LEAST_QUERIES,
             },
         })
     }
@@ -280,10 +289,12 @@ fn measure(
     let pairs: (Vec<f64>, Vec<f64>) = a.iter().zip(b).filter_map(|(a, b)| Some(((*a)?, (*b)?))).unzip();
     let differences: Vec<f64> = pairs.0.iter().zip(&pairs.1).map(|(a, b)| b - a).collect();
     let difference = eval::mean(&differences, how)?;
+    let enough = differences.len() >= LEAST_QUERIES;
+    let margin = margin.filter(|_| enough);
     let equivalence = margin.and_then(|margin| eval::equivalence(&differences, margin, how));
     let comparison = Comparison {
         b: eval::mean(&pairs.1, how)?,
-        verdict: verdict(&difference, equivalence.as_ref()),
+        verdict: if enough { verdict(&difference, equivalence.as_ref()) } else { Verdict::TooFew },
         difference,
         equivalence,
     };
@@ -360,6 +371,26 @@ mod tests {
         assert_eq!(of(-0.1, 0.01, Some(0.02)), Verdict::Lower);
         assert_eq!(of(0.0, 0.5, Some(0.02)), Verdict::Undecided);
         assert_eq!(of(0.001, 0.0001, None), Verdict::Higher);
+    }
+
+    #[test]
+    fn a_verdict_needs_ten_queries() {
+        let how = Resampling { rounds: 200, ..Resampling::default() };
+        let of = |queries: usize, by: f64| {
+            let (a, b) = (vec![Some(0.5); queries], vec![Some(0.5 + by); queries]);
+            measure("m", &a, Some(&b), Some(0.02), &how).expect("a measure").comparison.expect("compared")
+        };
+        for by in [-0.1, 0.0, 0.1] {
+            for queries in [1, LEAST_QUERIES - 1] {
+                let found = of(queries, by);
+                assert_eq!(found.verdict, Verdict::TooFew, "{queries} queries, {by}");
+                assert!(found.equivalence.is_none());
+            }
+        }
+        let verdicts = [-0.1, 0.0, 0.1].map(|by| of(LEAST_QUERIES, by).verdict);
+        assert_eq!(verdicts, [Verdict::Lower, Verdict::Equivalent, Verdict::Higher]);
+        let json = serde_json::to_value(of(1, 0.1)).expect("JSON");
+        assert_eq!(json["verdict"], "too few queries to say");
     }
 
     #[test]

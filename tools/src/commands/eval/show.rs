@@ -143,6 +143,7 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Higher => "higher",
         Verdict::Lower => "lower",
         Verdict::Undecided => "undecided",
+        Verdict::TooFew => "too few queries to say",
     }
 }
 

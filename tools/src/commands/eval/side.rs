@@ -75,11 +75,12 @@ impl Side {
     }
 }
 
-/// What every request has: the limit, no more than ids back, and perhaps without its own item.
+/// What every request has: the limit, no more than ids back, all the time that it needs, and perhaps without its own item.
 fn plain(args: &Args, asked: &Asked, body: &mut Map<String, Value>) {
     body.insert("limit".into(), json!(args.k));
     body.remove("return");
     body.remove("explain");
+    body.remove("budget_ms");
     body.entry("seed").or_insert(json!(args.seed));
     if body.get("candidates").and_then(Value::as_u64).is_some_and(|candidates| candidates < args.k as u64) {
         body.remove("candidates");

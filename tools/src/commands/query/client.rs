@@ -31,6 +31,39 @@ impl Copy {
     }
 }
 
+/// What a server, or something before it, said in place of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    /// The status of HTTP.
+    pub status: u16,
+    /// The `type` of an RFC 9457 problem; None when it is none, as of a proxy.
+    pub problem: Option<String>,
+    text: String,
+}
+
+/// What a failed call says about its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The request is refused, and would be again.
+    Request,
+    /// This caller may not ask, or there is no such collection: no request would be answered.
+    Caller,
+    /// Nobody answered, or somebody who could not: the same request may be answered later.
+    Outage,
+}
+
+/// Why a call failed.
+pub fn cause(error: &anyhow::Error) -> Cause {
+    let Some(failure) = error.downcast_ref::<Failure>() else { return Cause::Outage };
+    match (failure.status, failure.problem.as_deref()) {
+        (401 | 403, Some(_)) | (_, Some("/problems/unknown-collection")) => Cause::Caller,
+        (408 | 429, _) | (_, None) => Cause::Outage,
+        (400..500, Some(_)) => Cause::Request,
+        _ => Cause::Outage,
+    }
+}
+
 /// A collection of a server.
 pub struct Client {
     agent: ureq::Agent,
@@ -136,10 +169,14 @@ impl Client {
         if status.is_success() {
             return document.with_context(|| format!("the answer of {} is not JSON", self.collection));
         }
-        match document {
-            Ok(problem) => Err(anyhow!("{}", problem_text(status.as_u16(), &problem))),
-            Err(_) => Err(anyhow!("{}: status {status}", self.collection)),
-        }
+        let media = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let problem = document.ok().filter(|_| media.starts_with("application/problem+json"));
+        let (status, text) = match &problem {
+            Some(problem) => (status.as_u16(), problem_text(status.as_u16(), problem)),
+            None => (status.as_u16(), format!("{}: status {status}", self.collection)),
+        };
+        let problem = problem.map(|problem| problem["type"].as_str().unwrap_or_default().to_owned());
+        Err(Failure { status, problem, text }.into())
     }
 }
 
@@ -156,6 +193,32 @@ fn problem_text(status: u16, problem: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_problem_about_the_request_is_a_refusal() {
+        let of = |status: u16, problem: Option<&str>| {
+            let problem = problem.map(|kind| format!("/problems/{kind}"));
+            cause(&anyhow::Error::new(Failure { status, problem, text: "x".to_owned() }))
+        };
+        for (status, problem) in
+            [(400, "invalid-filter"), (404, "unknown-item"), (409, "embedding-mismatch"), (413, "x")]
+        {
+            assert_eq!(of(status, Some(problem)), Cause::Request, "{status}");
+            assert_eq!(of(status, None), Cause::Outage, "{status} of a proxy");
+        }
+        for status in [408, 429, 500, 502, 503, 504, 507] {
+            assert_eq!(of(status, Some("x")), Cause::Outage, "{status}");
+            assert_eq!(of(status, None), Cause::Outage, "{status}");
+        }
+        for (status, problem) in [(401, "unauthorized"), (403, "forbidden"), (404, "unknown-collection")] {
+            assert_eq!(of(status, Some(problem)), Cause::Caller, "{status}");
+        }
+        // Behind a context too; what is no answer at all is an outage.
+        let behind =
+            anyhow::Error::new(Failure { status: 400, problem: Some(String::new()), text: String::new() });
+        assert_eq!(cause(&behind.context("while asking")), Cause::Request);
+        assert_eq!(cause(&anyhow!("no answer (400)")), Cause::Outage);
+    }
 
     #[test]
     fn urls_name_a_collection_and_files_are_no_urls() {
