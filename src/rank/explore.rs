@@ -44,17 +44,16 @@ impl Basis {
 /// Samples behind an estimated propensity.
 const SAMPLES: u32 = 1024;
 
-/// Fills the slots whose positions the list has; how many.
+/// Fills the slots whose positions the list has.
 pub(super) fn draw(
     explore: &Explore,
     input: &RankInput<'_>,
     pool: &Pool,
     limits: &mut Limits<'_>,
     line: &mut Line,
-) -> usize {
+) {
     let newcomers = pool.newcomers(input, explore.newcomers());
     let mut random = Random::new(input.seed, 0);
-    let mut drawn = 0;
     for (slot, position) in (1..).zip(&explore.positions) {
         // A pin may stand there: then the next free position.
         let Some(position) = line.free_from(position - 1) else { continue };
@@ -64,9 +63,7 @@ pub(super) fn draw(
         let Some((place, propensity, basis)) = arms.choose(&mut random, slot) else { continue };
         let explored = Explored { policy: explore.policy, propensity, basis };
         line.put(position, Placed { place, how: How::Explored(explored) }, limits);
-        drawn += 1;
     }
-    drawn
 }
 
 /// The newcomers that one slot is drawn from.
