@@ -349,6 +349,46 @@ fn times_and_context_are_part_of_what_a_filter_is_known_by() {
     assert_eq!(view.matching(&below, &at(0, 50)).expect("given").seq(), tester.seq);
 }
 
+/// Sets of moments that do not come again are not kept: they would push out the others.
+#[test]
+fn a_moving_time_in_the_context_is_not_kept() {
+    let mut tester = Tester::new(Metric::L2, Element::F32, 36);
+    tester.batch(100);
+    let view = tester.index.view(0);
+    let since = json!({"context": "since"});
+    let filters = [
+        json!({"_inserted_at": {"gte": "now-1d"}}),
+        json!({"_inserted_at": {"gte": since}}),
+        json!({"_inserted_at": since}),
+        json!({"none": [{"_inserted_at": {"in": ["1970-01-01T00:00:00Z", since]}}]}),
+        json!({"_inserted_at": {"in": {"context": "days"}}}),
+    ];
+    let context = |now: i64, since: &str| FilterContext {
+        now,
+        values: [
+            ("since".to_owned(), json!(since)),
+            ("days".to_owned(), json!(["1970-01-01T00:00:00Z", since])),
+        ]
+        .into(),
+    };
+    for (place, filter) in filters.iter().enumerate() {
+        let filter = parsed(&tester, filter);
+        let before = tester.index.filters.size();
+        for now in 0..20 {
+            let moving = context(now, "now-1h");
+            assert_eq!(filter.bind(&moving).expect("bound").key(), None, "filter {place}");
+            view.matching(&filter, &moving).expect("bound");
+        }
+        let after = tester.index.filters.size();
+        // The one constant test of the fourth filter stands alone in no leaf.
+        assert_eq!(after, before, "filter {place}: kept sets and tests");
+        // A moment that is named comes again.
+        if place > 0 {
+            assert!(filter.bind(&context(7, "2026-01-01T00:00:00Z")).expect("bound").key().is_some());
+        }
+    }
+}
+
 #[test]
 fn combined_filters_mean_what_their_parts_do() {
     let mut tester = Tester::new(Metric::L2, Element::F32, 35);

@@ -50,6 +50,12 @@ impl Filters {
         let index = NEXT.fetch_add(1, Relaxed);
         Filters { tests: TestSets::new(KEPT_BYTES), matching: Cache::new(KEPT_BYTES), index }
     }
+
+    /// How many filters and single tests are kept.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize) {
+        (self.matching.size().0, self.tests.size().0)
+    }
 }
 
 impl Matching {
