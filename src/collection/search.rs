@@ -204,6 +204,8 @@ pub(super) struct FoundList {
 impl<'m> Search<'_, 'm> {
     pub fn view(&self) -> &'m View<'m> {
         self.moment.view
+    /// What the profile's rules touched.
+    pub rules: Vec<RuleCount>,
     }
 
     /// The query, or the profile's fallback when it cannot be used.
@@ -261,6 +263,8 @@ impl<'m> Search<'_, 'm> {
 
     fn ranked(
         &self,
+        // Once a request, however often it was ranked.
+        self.count_rules(std::mem::take(&mut found.rules));
         query: &Prepared,
         fallback: Option<&'static str>,
         effort: Effort,
@@ -288,8 +292,8 @@ impl<'m> Search<'_, 'm> {
             reason = Some("min-results");
             ranking = self.order(query, &pool, &extras, length)?;
         }
-        let Ranking { results: ranked, mut shortfalls, rules, why, .. } = ranking;
-        self.count_rules(rules, dropped);
+        let Ranking { results: ranked, mut shortfalls, mut rules, why, .. } = ranking;
+        rules.extend(dropped);
         if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
             shortfalls.push(Shortfall {
                 name: "budget_ms".to_owned(),
@@ -299,7 +303,7 @@ impl<'m> Search<'_, 'm> {
             });
         }
         let why = explained(extras.said, why);
-        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason })
+        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason, rules })
     }
 
     pub(super) fn retrieve(
@@ -386,10 +390,10 @@ impl<'m> Search<'_, 'm> {
     }
 
     /// Adds to the counters of a stored profile's rules.
-    fn count_rules(&self, rules: Vec<RuleCount>, dropped: Vec<RuleCount>) {
+    fn count_rules(&self, rules: Vec<RuleCount>) {
         let name = self.chosen.name.as_deref().and_then(|name| name.rsplit_once('@'));
         if let (Some((profile, _)), Some(counts)) = (name, self.moment.rules) {
-            counts.add(profile, rules.into_iter().chain(dropped));
+            counts.add(profile, rules.into_iter());
         }
     }
 
