@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::live_tests::{Random, Tester, similarity, size};
 use super::*;
-use crate::attributes::{Bitset, Filter, FilterContext, ItemFacts};
+use crate::attributes::{Bitset, Cell, Filter, FilterContext, ItemFacts};
 use crate::vector::{Element, Metric};
 
 const K: usize = 20;
@@ -320,6 +320,92 @@ fn what_is_excluded_is_left_out_and_not_counted() {
             let filtered = without(Selection::only(std::sync::Arc::clone(&matching)));
             let (right, wanted) = check(&view, plan, &query, &filtered, &all, &some);
             assert!(right * 100 >= wanted * 90, "{plan:?}: {right} of {wanted}");
+        }
+    }
+}
+
+/// The nearest items have expired and nobody has deleted them yet: as many others come, without a filter and with one.
+#[test]
+fn expired_items_take_no_place() {
+    for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+        let mut tester = grouped(metric, 3_000);
+        let vector: Vec<f32> = tester.vector().iter().map(|number| number * 4.0).collect();
+        let query = tester.index.query(&vector).expect("valid");
+        let id = |one: &(f64, u32)| tester.index.id(one.1).to_owned();
+        let gone: Vec<String> = ranked(&tester, &vector)[..400].iter().map(id).collect();
+        let expires = |id: &String| {
+            let cells = vec![Cell::Kept, Cell::Kept];
+            Change::Put(Put {
+                id: id.clone(),
+                vector: None,
+                cells,
+                inserted_at: 5,
+                version: 0,
+                expires_at: 1_000,
+            })
+        };
+        let changes: Vec<Change> = gone.iter().map(expires).collect();
+        tester.seq += 1;
+        tester.apply(&changes);
+        let all = ranked(&tester, &vector);
+        let cheap = parsed(&tester, &json!({"price": {"lt": 50}}));
+        for now in [999, 1_000] {
+            let view = tester.index.view(now);
+            let matching = view.matching(&cheap, &FilterContext::default()).expect("no context");
+            let near: Vec<u32> =
+                all.iter().map(|one| one.1).filter(|&slot| view.sees(slot)).take(5).collect();
+            let selections = [Selection::all(), Selection::only(matching)];
+            let few = selections.clone().map(|selection| selection.without_items(&view, near.clone()));
+            for selection in selections.iter().chain(&few) {
+                let live = |one: &&(f64, u32)| selection.contains(&view, one.1);
+                let worst = all.iter().filter(live).nth(K - 1).expect("enough").0;
+                let graphs = [Some(PlanKind::Graph), None].into_iter().filter(|plan| {
+                    plan.is_none() || (selection.matching.is_none() && selection.excluded.is_empty())
+                });
+                for plan in
+                    graphs.chain([Some(PlanKind::FilteredGraph), Some(PlanKind::Scan), Some(PlanKind::Exact)])
+                {
+                    let params = SearchParams { k: K, ef: 100, allowed: None, exact: false };
+                    let found = match plan {
+                        None => view.search_within(&query, &params, selection),
+                        Some(plan) => view.search_by(plan, &query, &params, selection),
+                    };
+                    let found = found.expect("in range").candidates;
+                    assert_eq!(found.len(), K, "{metric} at {now} by {plan:?}");
+                    assert!(found.iter().all(|one| selection.contains(&view, one.item)), "{metric} at {now}");
+                    let slack = 1e-4 * worst.abs().max(1.0);
+                    let right = found.iter().filter(|one| f64::from(one.similarity) >= worst - slack).count();
+                    assert!(right >= K - 2, "{metric} at {now} by {plan:?}: {right} of {K}");
+                }
+            }
+        }
+    }
+}
+
+/// All that match come, if so many are asked for, also when some of them are taken off the list.
+#[test]
+fn a_walk_that_finds_too_few_becomes_a_scan_whatever_is_taken_off() {
+    let tester = grouped(Metric::L2, 3_000);
+    let view = tester.index.view(0);
+    let mut random = Random(12);
+    for round in 0..size(500, 60) {
+        let vector: Vec<f32> = (0..8).map(|_| random.number() * 4.0).collect();
+        let query = tester.index.query(&vector).expect("valid");
+        let slots: BTreeSet<u32> = (0..40).map(|_| random.below(3_000) as u32).collect();
+        let near: Vec<u32> = ranked(&tester, &vector)
+            .iter()
+            .map(|one| one.1)
+            .filter(|slot| slots.contains(slot))
+            .take(6)
+            .collect();
+        let selection = Selection::only(view.these(slots.iter().copied())).without_items(&view, near);
+        let k = slots.len() - 6;
+        for plan in
+            [PlanKind::TwoHopGraph, PlanKind::LateFilteredGraph, PlanKind::FilteredGraph, PlanKind::Scan]
+        {
+            let params = SearchParams { k, ef: k, allowed: None, exact: false };
+            let found = view.search_by(plan, &query, &params, &selection).expect("in range");
+            assert_eq!((found.matching, found.candidates.len()), (k, k), "round {round}, {plan:?}");
         }
     }
 }
