@@ -134,7 +134,8 @@ impl Arms<'_> {
 
 /// Counts as they are used: not negative, and brought down to [`MOST`] at the same rate.
 fn bounded(trials: f64, successes: f64) -> (f64, f64) {
-    let (trials, successes) = (trials.max(0.0).min(f64::MAX), successes.max(0.0).min(f64::MAX));
+    let count = |number: f64| if number > 0.0 { number.min(f64::MAX) } else { 0.0 };
+    let (trials, successes) = (count(trials), count(successes));
     let scale = (MOST / trials.max(successes)).min(1.0);
     (trials * scale, successes * scale)
 }
