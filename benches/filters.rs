@@ -298,12 +298,21 @@ impl Bench {
             let again = view.named(&kept);
             let used = started.elapsed().as_secs_f64() * 1e6;
             assert_eq!(first.count(), again.count());
+            let first_count = first.count();
             println!(
                 "{}",
                 self.run(&[Selection::all().without(first)], None).row(&format!("{count} random"))
             );
+            let started = Instant::now();
+            let selection = Selection::all().without_items(&view, view.find_all(&ids));
+            let given = started.elapsed().as_secs_f64() * 1e3;
+            assert_eq!(selection.count(&view), items - first_count);
+            let started = Instant::now();
+            assert_eq!(ids.iter().filter_map(|id| view.find(id)).count(), ids.len());
+            let one_by_one = started.elapsed().as_secs_f64() * 1e3;
             println!(
-                "(a set of {} ids: made and found in {found:.2} ms, used again in {used:.1} us)",
+                "(a set of {} ids: made and found in {found:.2} ms, used again in {used:.1} us; given with the request: \
+                 {given:.2} ms; looked for one by one: {one_by_one:.2} ms)",
                 ids.len()
             );
         }
