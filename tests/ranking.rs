@@ -149,3 +149,32 @@ async fn rules_of_stored_profiles_are_counted_by_name() {
         assert!(text.contains(&line), "{line} in {text}");
     }
 }
+
+/// A grouped request looks for more candidates, and is ranked again, while groups are missing: it counts once.
+#[tokio::test]
+async fn rules_are_counted_once_a_request() {
+    let house = House::new().await;
+    let many: Vec<Value> = (0..300)
+        .map(|i| {
+            let (sin, cos) = (i as f64 * 1.7).sin_cos();
+            let vector = [1.0, 0.02 * cos, 0.25 + 0.0001 * i as f64, 0.5 + 0.02 * sin];
+            json!({"id": format!("m{i}"), "vector": vector, "attributes": {"section": "many"}})
+        })
+        .collect();
+    house.fine("POST", "/items", &json!({ "items": many })).await;
+    let profile = json!({"rules": [
+        {"name": "down-many", "when": {"section": "many"}, "multiply": 0.9},
+        {"name": "drop-s3", "when": {"section": "s3"}, "drop": true}]});
+    house.fine("PUT", "/profiles/home", &profile).await;
+    let request = json!({"query": {"vector": [1, 0, 0.25, 0.5]}, "profile": "home",
+        "group_by": {"attribute": "section"}, "limit": 4});
+    let answer = house.search(request).await;
+    assert_eq!(answer["groups"].as_array().unwrap().len(), 4, "{answer}");
+    let text = house.text("/metrics").await;
+    for (rule, count) in [("down-many", 300), ("drop-s3", 15)] {
+        let line = format!(
+            "shortlist_rule_items_total{{collection=\"shop\",profile=\"home\",rule=\"{rule}\"}} {count}\n"
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}

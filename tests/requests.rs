@@ -489,6 +489,37 @@ async fn events_are_counted_once_and_the_counters_survive() {
     assert_eq!(house.refused("POST", "/items/delete", &delete).await.2, "/filter");
 }
 
+/// Sources' own filters beside the request's, the profile's, a `drop` rule, exclusions and an explore slot: all of them hold.
+#[tokio::test]
+async fn a_source_s_filter_holds_beside_all_others() {
+    let house = House::new().await;
+    let mut random = Random(4);
+    for round in 0..60 {
+        let (below, above, section) = (random.below(60), random.below(30) as f64 - 10.0, random.below(4));
+        let out: BTreeSet<String> = (0..[5, 90][round % 2]).map(|_| random.id()).collect();
+        let sources = json!([
+            {"name": "near", "query": {"item": "i30"}, "filter": {"size": {"lt": below}}, "share": 1},
+            {"name": "large", "query": {"order_by": {"attribute": "size", "descending": true}},
+                "filter": {"none": [{"section": format!("s{section}")}]}, "share": 2}]);
+        let rank = json!({"filter": {"price": {"lte": 15}},
+            "rules": [{"name": "no-s3", "when": {"section": "s3"}, "drop": true}],
+            "explore": {"positions": [2], "max_age": "1d", "candidates": 60}});
+        let request = json!({"query": {"sources": sources}, "filter": {"price": {"gt": above}}, "rank": rank,
+            "exclude": {"ids": out}, "limit": 60});
+        let answer = house.search(request).await;
+        let wanted = (0..ITEMS).filter(|&i| {
+            let price = i as f64 / 2.0 - 10.0;
+            let near = i % 10 != 9 && (size(i) as u64) < below;
+            let shown = price > above && price <= 15.0 && i % 4 != 3 && i != 30;
+            shown && !out.contains(&format!("i{i:02}")) && (near || i as u64 % 4 != section)
+        });
+        let found: BTreeSet<String> = ids(&answer).into_iter().collect();
+        assert_eq!(found, named(wanted).into_iter().collect(), "round {round}: {answer}");
+        let explored = answer["results"].as_array().unwrap().iter().filter(|hit| !hit["explored"].is_null());
+        assert_eq!(explored.count(), found.len().min(1), "round {round}");
+    }
+}
+
 struct Random(u64);
 
 impl Random {
@@ -512,9 +543,13 @@ async fn a_model_of_sets_and_counters() {
     let mut shown: BTreeMap<String, u64> = BTreeMap::new();
     for step in 0..steps {
         let set = format!("set{}", random.below(3));
-        let some: Vec<String> = (0..random.below(12)).map(|_| random.id()).collect();
+        let mut some: Vec<String> = (0..random.below(12)).map(|_| random.id()).collect();
         match random.below(14) {
             0..=1 => {
+                // Two of them are large, of ids that are nowhere: large ones are kept in another way.
+                if set != "set2" {
+                    some.extend((0..80).map(|none| format!("none-{none}")));
+                }
                 house.fine("PUT", &format!("/exclude-sets/{set}"), &json!({ "ids": some })).await;
                 sets.insert(set, some.into_iter().collect());
             }

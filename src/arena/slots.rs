@@ -47,6 +47,41 @@ impl SlotTable {
         None
     }
 
+    /// The numbers of many hashes, each as by `find`: in rounds, of which each asks the next slot of all that are still
+    /// sought. So memory is waited for some times a round, not for each hash. `load` reads what `is` needs of a number.
+    pub fn find_all<T: Copy>(
+        &self,
+        hashes: &[u64],
+        load: impl Fn(u32) -> T,
+        is: impl Fn(usize, T) -> bool,
+    ) -> Vec<Option<u32>> {
+        let table = self.slots.load();
+        let slots = table.as_slice();
+        let mut found = vec![None; hashes.len()];
+        // Places in `hashes`, with what their slots hold, and what that stands for.
+        let mut sought: Vec<usize> = (0..hashes.len()).collect();
+        let mut taken: Vec<(usize, u32)> = Vec::with_capacity(hashes.len());
+        let mut loaded: Vec<(usize, u32, T)> = Vec::with_capacity(hashes.len());
+        for step in 0..slots.len() {
+            let slot = |at: usize| {
+                let place = first(hashes[at], slots.len()) + step;
+                slots[if place < slots.len() { place } else { place - slots.len() }].load(Acquire)
+            };
+            taken.clear();
+            taken.extend(sought.iter().map(|&at| (at, slot(at))).filter(|&(_, taken)| taken != 0));
+            loaded.clear();
+            loaded.extend(taken.iter().map(|&(at, taken)| (at, taken - 1, load(taken - 1))));
+            sought.clear();
+            for &(at, number, loaded) in &loaded {
+                if is(at, loaded) { found[at] = Some(number) } else { sought.push(at) }
+            }
+            if sought.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+
     /// Adds a number that is not in, as one of `count` with it. `hash_of` tells every number's hash, for a table that must
     /// grow. One thread at a time.
     pub fn insert(
@@ -117,8 +152,13 @@ fn larger(end: u32, count: usize, hash_of: impl Fn(u32) -> Option<u64>) -> Resul
 
 /// Slots in the order in which a hash is sought; each once.
 fn probe(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
-    let start = if slots.is_power_of_two() { hash as usize & (slots - 1) } else { 0 };
+    let start = first(hash, slots);
     (start..slots).chain(0..start)
+}
+
+/// The slot at which a hash is sought first.
+fn first(hash: u64, slots: usize) -> usize {
+    if slots.is_power_of_two() { hash as usize & (slots - 1) } else { 0 }
 }
 
 #[cfg(test)]

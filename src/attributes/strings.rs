@@ -9,6 +9,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::arena::{ArenaError, Array, Region, SlotTable};
 
+/// Strings that are looked for together: what they read stays in the nearest caches.
+const TOGETHER: usize = 256;
+
 /// Used for item ids and for keyword dictionaries (number = code).
 /// Arrays: `refs` (u64 an entry: byte offset in `heap`), `heap` (u16 length then bytes, per entry), `slots` (see [`SlotTable`]),
 /// hashed by xxh3-64 with `seed`.
@@ -86,6 +89,18 @@ impl StringTable {
         self.slots.find(self.hash(text.as_bytes()), |number| self.bytes(number) == Some(text.as_bytes()))
     }
 
+    /// The numbers of many strings, each as by `find`.
+    pub fn find_all(&self, texts: &[&str]) -> Vec<Option<u32>> {
+        let mut numbers = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(TOGETHER) {
+            let hashes: Vec<u64> = texts.iter().map(|text| self.hash(text.as_bytes())).collect();
+            let start = |number| self.refs.get(number as usize).copied();
+            let is = |at: usize, start: Option<u64>| self.bytes_at(start) == Some(texts[at].as_bytes());
+            numbers.extend(self.slots.find_all(&hashes, start, is));
+        }
+        numbers
+    }
+
     /// Strings that can still be inserted.
     pub fn room(&self) -> usize {
         self.refs.room().min(Self::MAX_STRINGS - self.len().min(Self::MAX_STRINGS))
@@ -154,7 +169,11 @@ impl StringTable {
     }
 
     fn bytes(&self, number: u32) -> Option<&[u8]> {
-        let start = usize::try_from(*self.refs.get(number as usize)?).ok()?;
+        self.bytes_at(self.refs.get(number as usize).copied())
+    }
+
+    fn bytes_at(&self, start: Option<u64>) -> Option<&[u8]> {
+        let start = usize::try_from(start?).ok()?;
         let (length, rest) = self.heap.get(start..)?.split_first_chunk::<2>()?;
         rest.get(..usize::from(u16::from_le_bytes(*length)))
     }
@@ -268,6 +287,9 @@ mod tests {
                 prop_assert_eq!(table.get(*number), Some(text.as_str()));
             }
             prop_assert_eq!(table.find("absent"), None);
+            let asked: Vec<&str> = texts.iter().map(String::as_str).chain(["absent", "c", ""]).collect();
+            let found: Vec<Option<u32>> = asked.iter().map(|text| table.find(text)).collect();
+            prop_assert_eq!(table.find_all(&asked), found);
         }
 
         #[test]
@@ -282,6 +304,7 @@ mod tests {
                 let _ = table.get(number);
             }
             let _ = (table.find("a"), table.find(""), table.verify());
+            prop_assert_eq!(table.find_all(&["a", ""]), [table.find("a"), table.find("")]);
             let _ = table.insert("new").expect("room");
             prop_assert_eq!(table.find("new").and_then(|number| table.get(number)), Some("new"));
         }

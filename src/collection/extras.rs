@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::SearchError;
 use super::query::Prepared;
 use super::retrieve::{Effort, best_similarity};
-use super::search::Search;
-use crate::attributes::{Bitset, Filter, FilterError, ItemFacts};
-use crate::index::{Candidate, Selection};
+use super::search::{Allowed, Search};
+use crate::attributes::{Filter, FilterError, ItemFacts};
+use crate::index::Candidate;
 use crate::rank::Profile;
 
 /// Beside the candidates.
@@ -27,7 +27,7 @@ impl Search<'_, '_> {
     pub(super) fn extras(
         &self,
         query: &Prepared,
-        allowed: &Selection,
+        allowed: &Allowed,
         effort: Effort,
     ) -> Result<Extras, SearchError> {
         let mut extras = Extras::default();
@@ -39,13 +39,13 @@ impl Search<'_, '_> {
             let mut pinned: Vec<u32> = pins.iter().filter_map(|pin| view.find(pin.id)).collect();
             pinned.sort_unstable();
             pinned.dedup();
-            pinned.retain(|&item| allowed.contains(view, item));
+            pinned.retain(|&item| allowed.items.contains(view, item));
             extras.pinned = pinned.into_iter().map(similar).collect();
         }
         for id in &self.request.why {
             let said = match view.find(id) {
                 None => Some(json!({"because": {"kind": "unknown"}})),
-                Some(item) if allowed.contains(view, item) => {
+                Some(item) if allowed.items.contains(view, item) => {
                     extras.why.push(similar(item));
                     None
                 }
@@ -61,7 +61,7 @@ impl Search<'_, '_> {
         &self,
         profile: &Profile,
         query: &Prepared,
-        allowed: &Selection,
+        allowed: &Allowed,
         effort: Effort,
     ) -> Result<Vec<Candidate>, SearchError> {
         let explore = profile.explore(&self.context).map_err(|error| self.in_profile(error))?;
@@ -69,14 +69,10 @@ impl Search<'_, '_> {
         let (view, now) = (self.view(), self.moment.now);
         let is_new = |item: u32| explore.is_newcomer(item, &self.facts, now);
         let key = (explore.max_age, explore.max_impressions);
-        let mut new = Bitset::empty(ItemFacts::items(view) as usize);
-        for item in self.moment.caches.newcomers(view, key, now, &is_new) {
-            if allowed.contains(view, item) {
-                new.insert(item);
-            }
-        }
+        let mut new = self.moment.caches.newcomers(view, key, now, &is_new);
+        new.retain(|&item| allowed.items.contains(view, item));
         let effort = Effort { wanted: explore.candidates.max(1), ..effort };
-        let mut found = self.retrieve(query, &view.selection(&new), effort)?.candidates;
+        let mut found = self.retrieve_among(query, &new, effort)?.candidates;
         // A given list brings only its own.
         found.truncate(explore.candidates);
         Ok(found)

@@ -18,12 +18,12 @@ use super::recipe::{Chosen, choose};
 use super::request::SearchRequest;
 use super::retrieve::{Effort, Pool, retrieve};
 use super::rules::RuleCounts;
-use super::state::{Facts, Register, SlotCaches, State};
+use super::state::{Facts, SlotCaches, State};
 use super::{Collection, SearchError};
-use crate::attributes::{Bitset, Filter, FilterContext, FilterError, ItemFacts, format_time};
+use crate::attributes::{Bitset, Filter, FilterContext, FilterError, format_time};
 use crate::index::{Candidate, Index, Selection, View};
 use crate::priority::note_search;
-use crate::rank::{ItemVectors, RankInput, Ranked, Ranking, RuleCount, Shortfall, Stages, rank};
+use crate::rank::{ItemVectors, Profile, RankInput, Ranked, Ranking, RuleCount, Shortfall, Stages, rank};
 use crate::vector::Metric;
 
 /// What a search reads: an index at one moment, and what the collection keeps beside it at the same.
@@ -31,7 +31,6 @@ pub(super) struct Moment<'a, 'm> {
     pub index: &'a Index,
     pub view: &'m View<'a>,
     pub state: &'m State,
-    pub register: &'m Register,
     pub caches: &'m SlotCaches,
     /// None where nobody could come back with a cursor.
     pub cursors: Option<&'m Cursors>,
@@ -50,13 +49,12 @@ pub fn search<'a>(
     now: i64,
 ) -> Result<SearchAnswer<'a>, SearchError> {
     let started = Instant::now();
-    let (register, caches) = (Register::default(), SlotCaches::default());
-    let (view, state) = (index.view(now), register.newest());
+    let (state, caches) = (State::default(), SlotCaches::default());
+    let view = index.view(now);
     let moment = Moment {
         index,
         view: &view,
         state: &state,
-        register: &register,
         caches: &caches,
         cursors: None,
         rules: None,
@@ -87,7 +85,6 @@ impl Collection {
                 index: &index,
                 view: &view,
                 state: &state,
-                register: &inner.register,
                 caches: &index.0.caches,
                 cursors: Some(&inner.cursors),
                 rules: Some(&inner.rule_counts),
@@ -116,7 +113,7 @@ fn answer<'a>(
     let chosen = choose(&request, moment.state, &moment.view.schema().attributes, moment.caches)?;
     let group_by = request.group_by.as_ref().map(|by| GroupOf::check(moment.index, by)).transpose()?;
     let (request, context) = freeze(request, moment.now);
-    let facts = Facts::new(moment.view, moment.state, moment.register, moment.caches);
+    let facts = Facts::new(moment.view, moment.state, moment.caches);
     let seed = request.seed.unwrap_or_else(draw_seed);
     let search = Search { moment, facts, request: &request, chosen, context, limits, seed };
     let (query, fallback) = search.prepare()?;
@@ -193,6 +190,14 @@ pub(super) struct Search<'a, 'm> {
     pub seed: u64,
 }
 
+/// What may be a candidate.
+pub(super) struct Allowed {
+    /// What the filters are, bound.
+    filters: Vec<Filter>,
+    /// What they let through, without what is excluded.
+    pub items: Selection,
+}
+
 /// What was found, ranked.
 pub(super) struct FoundList {
     pub ranked: Vec<Ranked>,
@@ -201,6 +206,8 @@ pub(super) struct FoundList {
     pub pool: Pool,
     pub shortfalls: Vec<Shortfall>,
     pub fallback: Option<&'static str>,
+    /// What the profile's rules touched.
+    pub rules: Vec<RuleCount>,
 }
 
 impl<'m> Search<'_, 'm> {
@@ -258,6 +265,8 @@ impl<'m> Search<'_, 'm> {
                 found = self.ranked(query, fallback, effort)?;
             }
         }
+        // Once a request, however often it was ranked.
+        self.count_rules(std::mem::take(&mut found.rules));
         Ok(found)
     }
 
@@ -290,8 +299,8 @@ impl<'m> Search<'_, 'm> {
             reason = Some("min-results");
             ranking = self.order(query, &pool, &extras, length)?;
         }
-        let Ranking { results: ranked, mut shortfalls, rules, why, .. } = ranking;
-        self.count_rules(rules, dropped);
+        let Ranking { results: ranked, mut shortfalls, mut rules, why, .. } = ranking;
+        rules.extend(dropped);
         if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
             shortfalls.push(Shortfall {
                 name: "budget_ms".to_owned(),
@@ -301,24 +310,39 @@ impl<'m> Search<'_, 'm> {
             });
         }
         let why = explained(extras.said, why);
-        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason })
+        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason, rules })
     }
 
-    pub(super) fn retrieve(
+    fn retrieve(&self, query: &Prepared, allowed: &Allowed, effort: Effort) -> Result<Pool, SearchError> {
+        let own = |part: &Part| {
+            let Some(own) = self.own_filter(part)? else { return Ok(None) };
+            let filters = [&allowed.filters[..], &[own]].concat();
+            Ok(Some(allowed.items.within(&self.passing(&filters)?)))
+        };
+        retrieve(self.view(), &self.facts, query, &allowed.items, &own, effort)
+    }
+
+    /// The candidates among these items, which may be shown.
+    pub(super) fn retrieve_among(
         &self,
         query: &Prepared,
-        allowed: &Selection,
+        items: &[u32],
         effort: Effort,
     ) -> Result<Pool, SearchError> {
-        let own = |part: &Part| match &part.filter {
-            None => Ok(None),
-            Some((document, at)) => {
-                let mut set = allowed.to_set(self.view());
-                set.intersect(&self.passing(&[self.parsed(document, at)?])?.to_set(self.view()));
-                Ok(Some(self.view().selection(&set)))
-            }
+        let these = |items: &mut dyn Iterator<Item = u32>| Selection::only(self.view().these(items));
+        let own = |part: &Part| {
+            let Some(own) = self.own_filter(part)? else { return Ok(None) };
+            let passing = self.passing(&[own])?;
+            let passes = |&item: &u32| passing.contains(self.view(), item);
+            Ok(Some(these(&mut items.iter().copied().filter(passes))))
         };
-        retrieve(self.view(), &self.facts, query, allowed, &own, effort)
+        let all = these(&mut items.iter().copied());
+        retrieve(self.view(), &self.facts, query, &all, &own, effort)
+    }
+
+    /// The filter of a source.
+    fn own_filter(&self, part: &Part) -> Result<Option<Filter>, SearchError> {
+        part.filter.as_ref().map(|(document, at)| self.parsed(document, at)).transpose()
     }
 
     /// Adds the fallback's candidates to a pool; it takes the time that it needs. False when there is none.
@@ -326,7 +350,8 @@ impl<'m> Search<'_, 'm> {
         let Some(fallback) = self.fallback()? else { return Ok(false) };
         let interrupted = pool.plan.interrupted;
         self.view().set_deadline(None);
-        let allowed = self.allowed(&fallback)?.0.without_items(self.view(), query.own.iter().copied());
+        let mut allowed = self.allowed(&fallback)?.0;
+        allowed.items = allowed.items.without_items(self.view(), query.own.iter().copied());
         let more = self.retrieve(&fallback, &allowed, effort)?;
         pool.join(self.view(), query, more);
         pool.plan.interrupted = interrupted;
@@ -335,28 +360,39 @@ impl<'m> Search<'_, 'm> {
 
     /// The request's filter and the profile's, without what `drop` rules match and what is excluded; and what each of those
     /// rules of a stored profile took away.
-    fn allowed(&self, query: &Prepared) -> Result<(Selection, Vec<RuleCount>), SearchError> {
+    fn allowed(&self, query: &Prepared) -> Result<(Allowed, Vec<RuleCount>), SearchError> {
         let mut filters = Vec::new();
         if let Some(document) = &self.request.filter {
             filters.push(self.parsed(document, "/filter")?);
         }
-        let Some(profile) = self.chosen.profile() else {
-            return Ok((self.without_excluded(self.passing(&filters)?, query), Vec::new()));
-        };
+        let mut dropped = Vec::new();
+        if let Some(profile) = self.chosen.profile() {
+            dropped = self.add_profile(profile, &mut filters)?;
+        }
+        let items = self.without_excluded(self.passing(&filters)?, query);
+        Ok((Allowed { filters, items }, dropped))
+    }
+
+    /// Adds a profile's filter, and those of its `drop` rules; what each of these took away.
+    fn add_profile(
+        &self,
+        profile: &Profile,
+        filters: &mut Vec<Filter>,
+    ) -> Result<Vec<RuleCount>, SearchError> {
         if let Some(filter) = profile.filter() {
             filters.push(self.bound(filter, &self.chosen.pointer("/filter"))?);
         }
         let is_counted = self.chosen.name.is_some() && self.moment.rules.is_some();
         let mut dropped = Vec::new();
         for drop in profile.drops(&self.context).map_err(|error| self.in_profile(error))? {
-            let before = if is_counted { self.passing(&filters)?.count(self.view()) } else { 0 };
+            let before = if is_counted { self.passing(filters)?.count(self.view()) } else { 0 };
             filters.push(self.bound(drop.filter, &self.chosen.pointer(drop.pointer))?.negated());
             if is_counted {
-                let touched = before.saturating_sub(self.passing(&filters)?.count(self.view()));
+                let touched = before.saturating_sub(self.passing(filters)?.count(self.view()));
                 dropped.push(RuleCount { name: drop.name.to_owned(), touched });
             }
         }
-        Ok((self.without_excluded(self.passing(&filters)?, query), dropped))
+        Ok(dropped)
     }
 
     /// What passes all of these filters, which are bound. What was asked before is kept; only filters that read counters are
@@ -388,10 +424,10 @@ impl<'m> Search<'_, 'm> {
     }
 
     /// Adds to the counters of a stored profile's rules.
-    fn count_rules(&self, rules: Vec<RuleCount>, dropped: Vec<RuleCount>) {
+    fn count_rules(&self, rules: Vec<RuleCount>) {
         let name = self.chosen.name.as_deref().and_then(|name| name.rsplit_once('@'));
         if let (Some((profile, _)), Some(counts)) = (name, self.moment.rules) {
-            counts.add(profile, rules.into_iter().chain(dropped));
+            counts.add(profile, rules.into_iter());
         }
     }
 
@@ -403,13 +439,17 @@ impl<'m> Search<'_, 'm> {
     /// Without the items that are never returned: the query's own, and those that the request names.
     fn without_excluded(&self, selection: Selection, query: &Prepared) -> Selection {
         let (view, exclude) = (self.view(), &self.request.exclude);
-        let named = exclude.ids.iter().filter_map(|id| view.find(id));
-        let mut items: Vec<u32> = query.own.iter().copied().chain(named).collect();
+        let mut selection = selection;
+        let mut ids: Vec<&str> = exclude.ids.iter().map(String::as_str).collect();
         for name in &exclude.sets {
-            if let Some(set) = self.moment.state.sets.get(name).filter(|set| set.lives(self.moment.now)) {
-                self.moment.caches.excluded(view, name, set, &mut items);
+            let set = self.moment.state.sets.get(name).filter(|set| set.lives(self.moment.now));
+            match set {
+                Some(set) if set.len() <= Selection::FEW => ids.extend(set.ids().map(|id| &**id)),
+                Some(set) => selection = selection.without(self.moment.caches.excluded(view, name, set)),
+                None => {}
             }
         }
+        let items = query.own.iter().copied().chain(view.find_all(&ids));
         selection.without_items(view, items)
     }
 

@@ -367,8 +367,8 @@ impl Collection {
 
     /// What was counted of an item; zeros when nothing was.
     pub fn counts(&self, id: &str) -> Counts {
-        let number = self.inner.register.numbers().find(id);
         let state = self.inner.register.newest();
+        let number = state.numbers().find(id);
         number.and_then(|number| state.counters.get(number)).copied().unwrap_or_default()
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::live_tests::{Random, Tester, similarity, size};
 use super::*;
-use crate::attributes::{Bitset, Filter, FilterContext, ItemFacts};
+use crate::attributes::{Bitset, Cell, Filter, FilterContext, ItemFacts};
 use crate::vector::{Element, Metric};
 
 const K: usize = 20;
@@ -324,6 +324,101 @@ fn what_is_excluded_is_left_out_and_not_counted() {
     }
 }
 
+/// The nearest items have expired and nobody has deleted them yet: as many others come, without a filter and with one.
+#[test]
+fn expired_items_take_no_place() {
+    for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+        let mut tester = grouped(metric, 3_000);
+        let vector: Vec<f32> = tester.vector().iter().map(|number| number * 4.0).collect();
+        let query = tester.index.query(&vector).expect("valid");
+        let id = |one: &(f64, u32)| tester.index.id(one.1).to_owned();
+        let gone: Vec<String> = ranked(&tester, &vector)[..400].iter().map(id).collect();
+        let expires = |id: &String| {
+            let cells = vec![Cell::Kept, Cell::Kept];
+            Change::Put(Put {
+                id: id.clone(),
+                vector: None,
+                cells,
+                inserted_at: 5,
+                version: 0,
+                expires_at: 1_000,
+            })
+        };
+        let changes: Vec<Change> = gone.iter().map(expires).collect();
+        tester.seq += 1;
+        tester.apply(&changes);
+        let all = ranked(&tester, &vector);
+        let cheap = parsed(&tester, &json!({"price": {"lt": 50}}));
+        for now in [999, 1_000] {
+            let view = tester.index.view(now);
+            let matching = view.matching(&cheap, &FilterContext::default()).expect("no context");
+            let near: Vec<u32> =
+                all.iter().map(|one| one.1).filter(|&slot| view.sees(slot)).take(5).collect();
+            let selections = [Selection::all(), Selection::only(matching)];
+            let few = selections.clone().map(|selection| selection.without_items(&view, near.clone()));
+            for selection in selections.iter().chain(&few) {
+                let live = |one: &&(f64, u32)| selection.contains(&view, one.1);
+                let worst = all.iter().filter(live).nth(K - 1).expect("enough").0;
+                let graphs = [Some(PlanKind::Graph), None].into_iter().filter(|plan| {
+                    plan.is_none() || (selection.matching.is_none() && selection.excluded.is_empty())
+                });
+                for plan in
+                    graphs.chain([Some(PlanKind::FilteredGraph), Some(PlanKind::Scan), Some(PlanKind::Exact)])
+                {
+                    let params = SearchParams { k: K, ef: 100, allowed: None, exact: false };
+                    let found = match plan {
+                        None => view.search_within(&query, &params, selection),
+                        Some(plan) => view.search_by(plan, &query, &params, selection),
+                    };
+                    let found = found.expect("in range").candidates;
+                    assert_eq!(found.len(), K, "{metric} at {now} by {plan:?}");
+                    assert!(found.iter().all(|one| selection.contains(&view, one.item)), "{metric} at {now}");
+                    let slack = 1e-4 * worst.abs().max(1.0);
+                    let right = found.iter().filter(|one| f64::from(one.similarity) >= worst - slack).count();
+                    assert!(right >= K - 2, "{metric} at {now} by {plan:?}: {right} of {K}");
+                }
+            }
+        }
+    }
+}
+
+/// Items that are taken off the list are no reason to believe that a walk has found enough: of 105 that match, the nearest 50
+/// are taken off and 15 have expired; 20 are wanted of the 40 left, but the walk comes to five of them.
+#[test]
+fn what_is_taken_off_does_not_count_as_found() {
+    let mut tester = grouped(Metric::L2, 3_000);
+    let mut random = Random(12);
+    for _ in 0..size(50, 10) {
+        let vector: Vec<f32> = (0..8).map(|_| random.number() * 4.0).collect();
+        let query = tester.index.query(&vector).expect("valid");
+        let nearest = ranked(&tester, &vector);
+        let ids: Vec<String> = nearest[..105].iter().map(|one| tester.index.id(one.1).to_owned()).collect();
+        let put = |id: &String, expires_at| {
+            let (id, cells) = (id.clone(), vec![Cell::Kept, Cell::Kept]);
+            Change::Put(Put { id, vector: None, cells, inserted_at: 5, version: 0, expires_at })
+        };
+        let changes =
+            ids.iter().enumerate().map(|(at, id)| put(id, if (55..70).contains(&at) { 9 } else { 0 }));
+        tester.seq += 1;
+        tester.apply(&changes.collect::<Vec<_>>());
+        let view = tester.index.view(10);
+        let slots: Vec<u32> = ids.iter().map(|id| tester.index.view(0).find(id).expect("there")).collect();
+        let selection = Selection::only(view.these(slots.iter().copied()))
+            .without_items(&view, slots[..50].iter().copied());
+        for plan in
+            [PlanKind::FilteredGraph, PlanKind::LateFilteredGraph, PlanKind::TwoHopGraph, PlanKind::Scan]
+        {
+            let params = SearchParams { k: 20, ef: 20, allowed: None, exact: false };
+            let found = view.search_by(plan, &query, &params, &selection).expect("in range");
+            assert_eq!((found.matching, found.candidates.len()), (55, 20), "{plan:?}");
+            assert!(found.candidates.iter().all(|one| selection.contains(&view, one.item)), "{plan:?}");
+        }
+        drop(view);
+        tester.seq += 1;
+        tester.apply(&ids.iter().map(|id| put(id, 0)).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn times_and_context_are_part_of_what_a_filter_is_known_by() {
     let mut tester = Tester::new(Metric::L2, Element::F32, 34);
@@ -347,6 +442,46 @@ fn times_and_context_are_part_of_what_a_filter_is_known_by() {
     }
     assert!(view.matching(&below, &FilterContext::default()).is_err());
     assert_eq!(view.matching(&below, &at(0, 50)).expect("given").seq(), tester.seq);
+}
+
+/// Sets of moments that do not come again are not kept: they would push out the others.
+#[test]
+fn a_moving_time_in_the_context_is_not_kept() {
+    let mut tester = Tester::new(Metric::L2, Element::F32, 36);
+    tester.batch(100);
+    let view = tester.index.view(0);
+    let since = json!({"context": "since"});
+    let filters = [
+        json!({"_inserted_at": {"gte": "now-1d"}}),
+        json!({"_inserted_at": {"gte": since}}),
+        json!({"_inserted_at": since}),
+        json!({"none": [{"_inserted_at": {"in": ["1970-01-01T00:00:00Z", since]}}]}),
+        json!({"_inserted_at": {"in": {"context": "days"}}}),
+    ];
+    let context = |now: i64, since: &str| FilterContext {
+        now,
+        values: [
+            ("since".to_owned(), json!(since)),
+            ("days".to_owned(), json!(["1970-01-01T00:00:00Z", since])),
+        ]
+        .into(),
+    };
+    for (place, filter) in filters.iter().enumerate() {
+        let filter = parsed(&tester, filter);
+        let before = tester.index.filters.size();
+        for now in 0..20 {
+            let moving = context(now, "now-1h");
+            assert_eq!(filter.bind(&moving).expect("bound").key(), None, "filter {place}");
+            view.matching(&filter, &moving).expect("bound");
+        }
+        let after = tester.index.filters.size();
+        // The one constant test of the fourth filter stands alone in no leaf.
+        assert_eq!(after, before, "filter {place}: kept sets and tests");
+        // A moment that is named comes again.
+        if place > 0 {
+            assert!(filter.bind(&context(7, "2026-01-01T00:00:00Z")).expect("bound").key().is_some());
+        }
+    }
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl Filters {
         let index = NEXT.fetch_add(1, Relaxed);
         Filters { tests: TestSets::new(KEPT_BYTES), matching: Cache::new(KEPT_BYTES), index }
     }
+
+    /// How many filters and single tests are kept.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize) {
+        (self.matching.size().0, self.tests.size().0)
+    }
 }
 
 impl Matching {
@@ -106,7 +112,8 @@ impl Matching {
         self.nodes().is_none_or(|nodes| nodes.contains(node))
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
         self.slots.len() / 8 + self.nodes().map_or(0, Bitset::len) / 8 + 128
     }
 
@@ -154,12 +161,18 @@ impl Matching {
         *node_count = nodes.count();
     }
 
-    /// Takes out what died up to the view, and nodes that carry nothing of the set any more.
+    /// Takes out what died up to the view.
     fn bury(&mut self, view: &View<'_>) {
+        let before = self.deaths;
+        let died = view.deaths_since(before).inspect(|_| self.deaths += 1).collect::<Vec<u32>>();
+        self.take_out(view, died.into_iter());
+    }
+
+    /// Takes out slots, and nodes that carry nothing of the set any more.
+    fn take_out(&mut self, view: &View<'_>, slots: impl Iterator<Item = u32>) {
         let Some((nodes, node_count)) = &mut self.nodes else { return };
         let mut left = Vec::new();
-        for slot in view.deaths_since(self.deaths) {
-            self.deaths += 1;
+        for slot in slots {
             if self.slots.contains(slot) {
                 self.slots.remove(slot);
                 self.count -= 1;
@@ -210,34 +223,54 @@ impl View<'_> {
     pub fn named(&self, ids: &IdSet) -> Arc<Matching> {
         let mut inner = ids.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { ids, fresh, known } = &mut *inner;
+        let contains = |id: &str| ids.contains(id);
         let here = known.take().filter(|(index, _)| *index == self.index().filters.index);
-        if here.as_ref().is_some_and(|(_, matching)| matching.seq > self.seq()) {
-            *known = here;
-            let mut slots = Bitset::empty(self.items() as usize);
-            ids.iter().filter_map(|id| self.find(id)).for_each(|slot| slots.insert(slot));
-            return Arc::new(Matching::once(self, slots));
-        }
-        let is_new = here.is_none();
-        let (_, mut matching) = here.unwrap_or_else(|| {
-            fresh.extend(ids.iter().cloned());
-            (0, Arc::new(Matching::nothing()))
-        });
-        if !fresh.is_empty() || matching.seq < self.seq() || matching.slots.len() < self.items() as usize {
-            let matching = Arc::make_mut(&mut matching);
-            if is_new {
-                // All are looked for below.
-                matching.slots.grow(self.items() as usize);
+        let matching = match here {
+            Some((index, matching)) if matching.seq > self.seq() => {
+                *known = Some((index, matching));
+                return self.named_since(None, ids.iter(), std::iter::empty(), contains);
             }
+            Some((_, matching)) => {
+                self.named_since(Some(matching), fresh.iter(), std::iter::empty(), contains)
+            }
+            None => self.named_since(None, ids.iter(), std::iter::empty(), contains),
+        };
+        fresh.clear();
+        *known = Some((self.index().filters.index, Arc::clone(&matching)));
+        matching
+    }
+
+    /// The items of this view that ids name: those that `contains` holds for. `known` is what was found in an earlier state of
+    /// this index, before the ids of `coming` came and those of `going` went; without it, `coming` are all.
+    pub fn named_since<'i>(
+        &self,
+        known: Option<Arc<Matching>>,
+        coming: impl Iterator<Item = &'i Arc<str>>,
+        going: impl Iterator<Item = &'i Arc<str>>,
+        contains: impl Fn(&str) -> bool,
+    ) -> Arc<Matching> {
+        let coming: Vec<&str> = coming.map(|id| &**id).collect();
+        let going: Vec<&str> = going.map(|id| &**id).collect();
+        let Some(mut shared) = known else { return self.these(self.find_all(&coming)) };
+        let is_old = shared.seq < self.seq() || shared.slots.len() < self.items() as usize;
+        if is_old || !coming.is_empty() || !going.is_empty() {
+            let matching = Arc::make_mut(&mut shared);
             let since = |start: usize| {
-                let named = |slot: u32| ids.contains(self.id(slot));
+                let named = |slot: u32| contains(self.id(slot));
                 Ok(Bitset::from_fn(self.items() as usize - start, |at| named(at + start as u32)))
             };
             // The ids are asked about slots born since; it cannot fail, as no filter is evaluated.
             let _ = matching.advance(self, since);
-            matching.add(self, fresh.drain(..).filter_map(|id| self.find(&id)));
+            matching.take_out(self, self.find_all(&going).into_iter());
+            matching.add(self, self.find_all(&coming).into_iter());
         }
-        *known = Some((self.index().filters.index, Arc::clone(&matching)));
-        matching
+        shared
+    }
+
+    /// The items of those ids that are there. Quicker for many than one after another.
+    pub fn find_all(&self, ids: &[&str]) -> Vec<u32> {
+        let numbers = self.index().items.parts.ids.find_all(ids);
+        numbers.into_iter().filter_map(|number| self.find_number(number?)).collect()
     }
 
     /// The items of this view among these slots.

@@ -167,9 +167,10 @@ impl Index {
             self.rerank_nominees(task, buffers);
         }
         let mut candidates = self.expand(task, &mut buffers.nearest);
-        // A walk that did not come by as many as there are.
-        let short = candidates.len() < task.k.min(matching);
-        let counted = !open || self.expiring();
+        // A walk that did not come by as many as there are, the few among them.
+        let few = selection.few.iter().filter(|&&slot| selection.lets(slot)).count();
+        let short = candidates.len() < task.k.min(matching + few);
+        let counted = !open || self.is_changing(view);
         if nominated && counted && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
             kind = PlanKind::Scan;
             visited += self.scan(task, buffers);
@@ -194,12 +195,12 @@ impl Index {
 
     /// Replaces `nearest` by the nominees that are likely among the k nearest, compared exactly.
     fn rerank_nominees(&self, task: &Task<'_>, buffers: &mut Buffers) {
-        // Nodes with something of a filter's carry it now; of others that is only known while nothing changes.
-        if task.selection.matching.is_none() && self.is_changing(task.view) {
-            buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
-        }
+        // Nodes with something of a filter's carry it now, if nothing expires; of others that is only known while nothing
+        // changes.
         if self.expiring() {
             buffers.nominees.retain(|&(_, node)| self.has_any(task, node));
+        } else if task.selection.matching.is_none() && self.is_changing(task.view) {
+            buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
         }
         self.rerank(task.query, task.k, buffers);
     }

@@ -6,9 +6,6 @@ use super::matching::Matching;
 use super::view::View;
 use crate::attributes::{Bitset, ItemFacts};
 
-/// Up to so many single items are left out of a longer list rather than kept out of the walk.
-const FEW: usize = 64;
-
 /// What a search may return, of the view that its parts were made in. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -20,6 +17,9 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Up to so many single items are left out of a longer list rather than kept out of the walk.
+    pub const FEW: usize = 64;
+
     /// Every item.
     pub fn all() -> Selection {
         Selection::default()
@@ -44,14 +44,19 @@ impl Selection {
         let excluded = |slot: u32| self.excluded.iter().any(|excluded| excluded.contains(slot));
         let slots = slots.into_iter().filter(|&slot| view.sees(slot) && !excluded(slot));
         let mut few: Vec<u32> = slots.chain(self.few.iter().copied()).collect();
+        self.few.clear();
+        if few.len() > Selection::FEW {
+            return self.without(view.these(few));
+        }
         few.sort_unstable();
         few.dedup();
         self.few = few;
-        if self.few.len() <= FEW {
-            return self;
-        }
-        let few = std::mem::take(&mut self.few);
-        self.without(view.these(few))
+        self
+    }
+
+    /// Those of its items that another selection lets through, which leaves nothing out itself.
+    pub fn within(&self, other: &Selection) -> Selection {
+        Selection { matching: other.matching.clone(), ..self.clone() }
     }
 
     /// Whether an item of the view may be returned.

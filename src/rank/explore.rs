@@ -44,17 +44,20 @@ impl Basis {
 /// Samples behind an estimated propensity.
 const SAMPLES: u32 = 1024;
 
-/// Fills the slots whose positions the list has; how many.
+/// Counts beyond a million tell nothing more: by then the rate is known to a thousandth. With ever larger ones an estimate
+/// would take ever longer, and in the end mean nothing.
+const MOST: f64 = 1e6;
+
+/// Fills the slots whose positions the list has.
 pub(super) fn draw(
     explore: &Explore,
     input: &RankInput<'_>,
     pool: &Pool,
     limits: &mut Limits<'_>,
     line: &mut Line,
-) -> usize {
+) {
     let newcomers = pool.newcomers(input, explore.newcomers());
     let mut random = Random::new(input.seed, 0);
-    let mut drawn = 0;
     for (slot, position) in (1..).zip(&explore.positions) {
         // A pin may stand there: then the next free position.
         let Some(position) = line.free_from(position - 1) else { continue };
@@ -64,9 +67,7 @@ pub(super) fn draw(
         let Some((place, propensity, basis)) = arms.choose(&mut random, slot) else { continue };
         let explored = Explored { policy: explore.policy, propensity, basis };
         line.put(position, Placed { place, how: How::Explored(explored) }, limits);
-        drawn += 1;
     }
-    drawn
 }
 
 /// The newcomers that one slot is drawn from.
@@ -102,24 +103,22 @@ impl Arms<'_> {
         Some((self.places[arm], propensity, basis))
     }
 
-    /// Trials and successes of each.
+    /// Trials and successes of each, as they are used.
     fn counts(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.places.iter().map(|place| {
             let item = self.pool.scored[*place].item;
             let count = |counter: Counter| match counter {
                 Counter::Impressions => self.input.facts.impressions(item) as f64,
                 Counter::Clicks => self.input.facts.clicks(item) as f64,
-                Counter::Column(ordinal) => self.input.columns.number(ordinal, item).unwrap_or(0.0).max(0.0),
+                Counter::Column(ordinal) => self.input.columns.number(ordinal, item).unwrap_or(0.0),
             };
-            (count(self.explore.trials), count(self.explore.successes))
+            bounded(count(self.explore.trials), count(self.explore.successes))
         })
     }
 
     /// The posterior of each success rate, from a uniform prior.
     fn beta_parameters(&self) -> Vec<(f64, f64)> {
-        self.counts()
-            .map(|(trials, successes)| (1.0 + successes, 1.0 + (trials - successes).max(0.0)))
-            .collect()
+        self.counts().map(|(trials, successes)| posterior(trials, successes)).collect()
     }
 
     /// UCB1 (Auer, Cesa-Bianchi, Fischer, 2002): the rate and sqrt(2 ln N / n); boundless for one never tried.
@@ -131,6 +130,19 @@ impl Arms<'_> {
         };
         self.counts().map(bound).collect()
     }
+}
+
+/// Counts as they are used: not negative, and brought down to [`MOST`] at the same rate.
+fn bounded(trials: f64, successes: f64) -> (f64, f64) {
+    let count = |number: f64| if number > 0.0 { number.min(f64::MAX) } else { 0.0 };
+    let (trials, successes) = (count(trials), count(successes));
+    let scale = (MOST / trials.max(successes)).min(1.0);
+    (trials * scale, successes * scale)
+}
+
+/// The beta distribution of a success rate after these counts, from a uniform prior.
+fn posterior(trials: f64, successes: f64) -> (f64, f64) {
+    (1.0 + successes, 1.0 + (trials - successes).max(0.0))
 }
 
 /// The first of the greatest, and its number.
@@ -152,7 +164,7 @@ fn estimate(arms: &[(f64, f64)], arm: usize, random: &mut Random) -> f64 {
     };
     let sum: f64 = (0..SAMPLES).map(sample).sum();
     // It was drawn, so it had a chance.
-    (sum / f64::from(SAMPLES)).max(1e-9)
+    (sum / f64::from(SAMPLES)).clamp(1e-9, 1.0)
 }
 
 #[cfg(test)]

@@ -130,13 +130,17 @@ impl<'a> Fill<'a> {
     }
 
     /// Brings the next explored item, or when there is none the next pin, forward to a position that nobody may fill. An
-    /// explored item that would break a hard window there leaves the list.
+    /// explored item that would break a hard window there leaves the list, and its room to the candidates, of which it may
+    /// be one.
     fn close_gap(&mut self, position: usize) -> bool {
         let Some(from) = self.line.next_fixed(position) else { return false };
         let Some(placed) = self.line.take(from, &mut self.limits) else { return false };
         let pinned = matches!(placed.how, How::Pinned(_));
         if pinned || self.limits.hard_windows_allow(placed.place, position) {
             self.line.put(position, placed, &mut self.limits);
+        } else {
+            self.ask(left(self.pool, &self.line));
+            self.repaired = false;
         }
         true
     }

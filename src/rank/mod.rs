@@ -30,7 +30,7 @@ pub use profile::{ActiveDrop, ActiveExplore, ActivePin, Policy, Profile, Refusal
 
 use std::time::Instant;
 
-use crate::attributes::{Columns, FilterContext, FilterError, ItemFacts};
+use crate::attributes::{Bitset, Columns, FilterContext, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::vector::Metric;
 use explain::Explainer;
@@ -39,7 +39,7 @@ use limits::Limits;
 use line::{How, Line, Placed};
 use mmr::Queue;
 use pool::{Entrants, Pool};
-use profile::{Effect, Recipe, Rule};
+use profile::{Effect, Explore, Recipe, Rule};
 use score::Scorer;
 
 /// A profile document is wrong; `pointer` points into it.
@@ -168,26 +168,13 @@ pub struct Stages {
 /// is into the profile.
 pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<Ranking, FilterError> {
     let recipe = &*profile.recipe;
-    let mut watch = Watch(Instant::now());
-    let mut stages = Stages::default();
+    let mut watch = Watch::new();
     let rules = recipe.active_rules(input.context)?;
     let entrants = Entrants::new(input, &rules)?;
     let items = entrants.items();
     let scorer = Scorer::new(recipe, input, &rules, &items[..entrants.main])?;
-    let bases = scorer.bases(&items, &entrants.all);
-    stages.terms = watch.lap();
-    let hits = scorer.hits(&items)?;
-    let scored = scorer.scores(&entrants.all, &bases, &hits);
-    stages.rules = watch.lap();
-    let pool = Pool::new(scored, entrants.main, input);
-    stages.order = watch.lap();
-    let limits = Limits::new(recipe.active_limits(input.context)?, input.columns, &pool, input.limit);
-    stages.limits = watch.lap();
-    let (limits, line, mut shortfalls) = fixed(recipe, &rules, input, &pool, limits)?;
-    stages.slots = watch.lap();
-    let mut fill = Fill::new(&pool, input.vectors, recipe.diversity, limits, line);
-    fill.run();
-    stages.fill = watch.lap();
+    let (pool, hits) = scored(&scorer, &entrants, &items, input, &mut watch)?;
+    let (mut fill, mut shortfalls) = filled(recipe, &rules, input, &pool, &mut watch)?;
     let list: Vec<Placed> = fill.line.placed().map(|(_, placed)| placed.clone()).collect();
     let relevances = relevances(&mut fill, &pool, input);
     let explainer = Explainer { scorer: &scorer, pool: &pool, fill: &fill, results: &list };
@@ -197,32 +184,83 @@ pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<Ranking, FilterE
     shortfalls.extend(fill.limits.shortfalls(input.columns));
     shortfalls.extend(short_list(&fill, &pool, input.limit, list.len()));
     let rules = counts(&rules, &scorer, &hits, &entrants, &list);
-    stages.explain = watch.lap();
-    Ok(Ranking { results, shortfalls, rules, why, stages })
+    watch.stages.explain = watch.lap();
+    Ok(Ranking { results, shortfalls, rules, why, stages: watch.stages })
 }
 
 /// Measures stages.
-struct Watch(Instant);
+struct Watch {
+    since: Instant,
+    stages: Stages,
+}
 
 impl Watch {
+    fn new() -> Self {
+        Watch { since: Instant::now(), stages: Stages::default() }
+    }
+
+    /// Microseconds since the last lap.
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
-        let lap = now.duration_since(self.0).as_secs_f64() * 1e6;
-        self.0 = now;
+        let lap = now.duration_since(self.since).as_secs_f64() * 1e6;
+        self.since = now;
         lap
     }
 }
 
-/// Places pins, then explored items; what of them could not be placed.
-fn fixed<'a>(
+/// The entrants in the order of their scores, and what the rules that change scores hit.
+fn scored(
+    scorer: &Scorer<'_>,
+    entrants: &Entrants,
+    items: &[u32],
+    input: &RankInput<'_>,
+    watch: &mut Watch,
+) -> Result<(Pool, Vec<Bitset>), FilterError> {
+    let bases = scorer.bases(items, &entrants.all);
+    watch.stages.terms = watch.lap();
+    let hits = scorer.hits(items)?;
+    let scores = scorer.scores(&entrants.all, &bases, &hits);
+    watch.stages.rules = watch.lap();
+    let pool = Pool::new(scores, entrants.main, input);
+    watch.stages.order = watch.lap();
+    Ok((pool, hits))
+}
+
+/// The list: pins, then explored items, then candidates; and what of the fixed ones is missing.
+fn filled<'a>(
     recipe: &'a Recipe,
+    rules: &[(usize, &Rule)],
+    input: &RankInput<'a>,
+    pool: &'a Pool,
+    watch: &mut Watch,
+) -> Result<(Fill<'a>, Vec<Shortfall>), FilterError> {
+    let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, pool, input.limit);
+    watch.stages.limits = watch.lap();
+    let entrants = pool.scored.len();
+    let mut line = Line::new(input.limit.min(entrants.max(Profile::MAX_POSITION)), entrants);
+    let mut shortfalls = pin(rules, input, pool, &mut limits, &mut line);
+    let explore = recipe.active_explore(input.context)?;
+    if let Some(explore) = explore {
+        limits.set_hard_only(true);
+        explore::draw(explore, input, pool, &mut limits, &mut line);
+        limits.set_hard_only(false);
+    }
+    watch.stages.slots = watch.lap();
+    let mut fill = Fill::new(pool, input.vectors, recipe.diversity, limits, line);
+    fill.run();
+    shortfalls.extend(explore.and_then(|explore| unexplored(explore, &fill.line, input.limit)));
+    watch.stages.fill = watch.lap();
+    Ok((fill, shortfalls))
+}
+
+/// Places pins; those that could not be placed.
+fn pin(
     rules: &[(usize, &Rule)],
     input: &RankInput<'_>,
     pool: &Pool,
-    mut limits: Limits<'a>,
-) -> Result<(Limits<'a>, Line, Vec<Shortfall>), FilterError> {
-    let entrants = pool.scored.len();
-    let mut line = Line::new(input.limit.min(entrants.max(Profile::MAX_POSITION)), entrants);
+    limits: &mut Limits<'_>,
+    line: &mut Line,
+) -> Vec<Shortfall> {
     let mut shortfalls = Vec::new();
     for (rule, Rule { name, effect, .. }) in rules {
         let Effect::Pin { id, position } = effect else { continue };
@@ -238,20 +276,18 @@ fn fixed<'a>(
             continue;
         }
         if let Some(position) = line.free_from(position - 1) {
-            line.put(position, Placed { place, how: How::Pinned(*rule) }, &mut limits);
+            line.put(position, Placed { place, how: How::Pinned(*rule) }, limits);
         }
     }
-    if let Some(explore) = recipe.active_explore(input.context)? {
-        limits.set_hard_only(true);
-        let got = explore::draw(explore, input, pool, &mut limits, &mut line);
-        limits.set_hard_only(false);
-        let wanted = explore.positions.iter().filter(|position| **position <= input.limit).count();
-        if got < wanted {
-            let reason = "no more newcomers that the limits allow at these positions".to_owned();
-            shortfalls.push(Shortfall { name: "explore".to_owned(), wanted, got, reason });
-        }
-    }
-    Ok((limits, line, shortfalls))
+    shortfalls
+}
+
+/// Explore slots of the list that stayed empty, or were given up to close a gap.
+fn unexplored(explore: &Explore, line: &Line, limit: usize) -> Option<Shortfall> {
+    let wanted = explore.positions.iter().filter(|position| **position <= limit).count();
+    let got = line.placed().filter(|(_, placed)| matches!(placed.how, How::Explored(_))).count();
+    let reason = "no more newcomers that the limits allow at these positions".to_owned();
+    (got < wanted).then(|| Shortfall { name: "explore".to_owned(), wanted, got, reason })
 }
 
 /// What MMR makes of the items of `why` after all results.
@@ -296,7 +332,7 @@ fn short_list(fill: &Fill<'_>, pool: &Pool, wanted: usize, got: usize) -> Option
 fn counts(
     rules: &[(usize, &Rule)],
     scorer: &Scorer<'_>,
-    hits: &[crate::attributes::Bitset],
+    hits: &[Bitset],
     entrants: &Entrants,
     list: &[Placed],
 ) -> Vec<RuleCount> {

@@ -84,7 +84,7 @@ impl Random {
 }
 
 /// The distribution function of a beta number at `x`: the regularised incomplete beta function, by its continued
-/// fraction (Lentz's method; Press et al.: "Numerical recipes", section 6.4).
+/// fraction (Lentz's method; Press et al.: "Numerical recipes", section 6.4). For parameters from 1 to some millions.
 pub(super) fn beta_below(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return if x >= 1.0 { 1.0 } else { 0.0 };

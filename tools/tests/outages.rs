@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// Status, content type and body.
 type Answer = (u16, &'static str, String);
+/// What is answered to a search by an item, the how manieth it is.
+type Script = fn(&str, usize) -> Answer;
 
 const PROBLEM: &str = "application/problem+json";
 const PAGE: &str = "text/html";
@@ -20,11 +22,11 @@ const PAGE: &str = "text/html";
 struct Fake {
     url: String,
     searches: Arc<AtomicUsize>,
-    answer: Arc<Mutex<fn(&str, usize) -> Answer>>,
+    answer: Arc<Mutex<Script>>,
 }
 
 impl Fake {
-    fn start(answer: fn(&str, usize) -> Answer) -> Fake {
+    fn start(answer: Script) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/shop", listener.local_addr().expect("address"));
         let fake = Fake { url, searches: Arc::default(), answer: Arc::new(Mutex::new(answer)) };

@@ -52,8 +52,8 @@ impl TestSets {
 }
 
 impl Filter {
-    /// What a bound filter is known by: equal for equal tests on equal values. None when it tests the request's time or
-    /// context, or is not bound: it would hardly be asked again.
+    /// What a bound filter is known by: equal for equal tests on equal values. None when the request's time is in it, be it
+    /// through the context, when it reads counters, or is not bound: it would hardly be asked again.
     pub fn key(&self) -> Option<CacheKey> {
         let mut bytes = Vec::with_capacity(128);
         self.root.write(&mut bytes)?;

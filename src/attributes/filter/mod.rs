@@ -268,7 +268,8 @@ impl Leaf {
         let (test, fleeting) = match &self.test {
             Test::Ready(check) => (Arc::clone(check), self.fleeting),
             Test::Deferred(predicate) => {
-                (Arc::new(predicate.resolve(self.field.kind(), context)?), predicate.is_fleeting())
+                let kind = self.field.kind();
+                (Arc::new(predicate.resolve(kind, context)?), predicate.is_fleeting(kind, context))
             }
         };
         let (pointer, field) = (self.pointer.clone(), self.field.clone());

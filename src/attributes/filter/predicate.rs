@@ -187,13 +187,24 @@ impl Predicate {
         }
     }
 
-    /// Whether the request's time is in it.
-    pub(super) fn is_fleeting(&self) -> bool {
-        let is_now = |operand: &Operand| matches!(operand, Operand::Literal(Literal::Now(_)));
+    /// Whether the request's time is in it, as the filter or the request's context writes it.
+    pub(super) fn is_fleeting(&self, kind: Kind, context: &FilterContext) -> bool {
+        let is_now = |json: &Json| {
+            kind == Kind::Time && json.as_str().is_some_and(|text| time::parse_now(text).is_some())
+        };
+        let in_context = |name: &str| match context.values.get(name) {
+            Some(Json::Array(list)) => list.iter().any(is_now),
+            value => value.is_some_and(is_now),
+        };
+        let moves = |operand: &Operand| match operand {
+            Operand::Literal(literal) => matches!(literal, Literal::Now(_)),
+            Operand::Context { name, .. } => in_context(name),
+        };
         match self {
-            Predicate::Test(Test::In(list)) => list.iter().any(is_now),
-            Predicate::Test(Test::Range(bounds)) => bounds.iter().any(|(_, operand)| is_now(operand)),
-            Predicate::Test(Test::Exists) | Predicate::InContext { .. } => false,
+            Predicate::Test(Test::In(list)) => list.iter().any(moves),
+            Predicate::Test(Test::Range(bounds)) => bounds.iter().any(|(_, operand)| moves(operand)),
+            Predicate::Test(Test::Exists) => false,
+            Predicate::InContext { name, .. } => in_context(name),
         }
     }
 

@@ -4,16 +4,17 @@
 //! Ids that the index does not have yet are asked for again when it has got new ones.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use super::{Counts, ExcludeSet, Register, State};
-use crate::attributes::ItemFacts;
+use super::events::Numbers;
+use super::{Counts, ExcludeSet, State};
+use crate::attributes::{Cache, ItemFacts};
 use crate::collection::recipe::Recipe;
-use crate::index::View;
+use crate::index::{Matching, View};
 
 const NONE: u32 = u32::MAX;
-/// Numbers of ids that are remembered for exclude sets, in all; beyond that all are forgotten.
-const MOST: usize = 16 << 20;
+/// Bytes of exclude sets that are kept as items of the index, about.
+const SETS_BYTES: usize = 256 << 20;
 /// How long newcomers are remembered, for how many kinds, and how many slots may be younger.
 const NEWCOMERS_KEPT_MS: i64 = 60_000;
 const NEWCOMER_KEYS: usize = 8;
@@ -22,14 +23,29 @@ const NEW_SLOTS: u32 = 20_000;
 const RECIPES: usize = 1_000;
 
 /// What is remembered of one index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::collection) struct SlotCaches {
-    sets: Mutex<HashMap<String, Resolved>>,
+    /// By name.
+    sets: Cache<KnownSet>,
     counted: Mutex<Counted>,
     newcomers: Mutex<Vec<Newcomers>>,
     /// Stored profiles, parsed for this index's attributes, by name and version.
     recipes: Mutex<HashMap<String, Arc<Recipe>>>,
 }
+
+impl Default for SlotCaches {
+    fn default() -> Self {
+        SlotCaches {
+            sets: Cache::new(SETS_BYTES),
+            counted: Mutex::default(),
+            newcomers: Mutex::default(),
+            recipes: Mutex::default(),
+        }
+    }
+}
+
+/// An exclude set and the items that it names, as they were used last. None while they are looked for.
+type KnownSet = Arc<Mutex<Option<(Arc<ExcludeSet>, Arc<Matching>)>>>;
 
 /// How old and how often shown a newcomer may be.
 pub(in crate::collection) type NewcomerKey = (Option<i64>, Option<u64>);
@@ -44,19 +60,11 @@ struct Newcomers {
     items: Arc<Vec<u32>>,
 }
 
-/// The ids of a set as numbers.
-#[derive(Debug, Clone)]
-struct Resolved {
-    change: u64,
-    numbers: Arc<Vec<u32>>,
-    unknown: Arc<Vec<Arc<str>>>,
-    /// Slots that there were when unknown ids were looked for.
-    slots: u32,
-}
-
 /// Numbers of counters by the numbers of ids.
 #[derive(Debug, Default)]
 struct Counted {
+    /// Whose numbers these are.
+    of: Arc<RwLock<Numbers>>,
     by_id: Arc<Vec<u32>>,
     /// Counters that were looked at.
     numbers: usize,
@@ -84,22 +92,28 @@ impl SlotCaches {
         Ok(recipe)
     }
 
-    /// The items of a set that are in the view.
-    pub fn excluded(&self, view: &View<'_>, name: &str, set: &ExcludeSet, out: &mut Vec<u32>) {
-        let known = {
-            let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-            sets.get(name).filter(|resolved| resolved.change == set.change).cloned()
-        };
-        let slots = ItemFacts::items(view);
-        let resolved = match known {
-            Some(resolved) if resolved.slots >= slots || resolved.unknown.is_empty() => resolved,
-            Some(resolved) => {
-                let numbers = resolved.numbers.iter().copied();
-                self.remember(name, Resolved::look(view, set.change, numbers, resolved.unknown.iter()))
+    /// The items of a set that are in the view. Kept: used again, it costs what was written and what came and went since.
+    pub fn excluded(&self, view: &View<'_>, name: &str, set: &Arc<ExcludeSet>) -> Arc<Matching> {
+        let key = *blake3::hash(name.as_bytes()).as_bytes();
+        let place = self.sets.get_or_new(&key, KnownSet::default);
+        let mut known = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let contains = |id: &str| set.contains(id);
+        let items = match known.take() {
+            Some((before, items)) if items.seq() > view.seq() || before.change > set.change => {
+                // Of a later moment than this one, which makes its own.
+                *known = Some((before, items));
+                drop(known);
+                return view.named_since(None, set.ids(), std::iter::empty(), contains);
             }
-            None => self.remember(name, Resolved::look(view, set.change, std::iter::empty(), set.ids())),
+            Some((before, items)) => {
+                view.named_since(Some(items), set.beyond(&before), before.beyond(set), contains)
+            }
+            None => view.named_since(None, set.ids(), std::iter::empty(), contains),
         };
-        out.extend(resolved.numbers.iter().filter_map(|&number| view.find_number(number)));
+        *known = Some((Arc::clone(set), Arc::clone(&items)));
+        drop(known);
+        self.sets.weigh(&key, items.bytes() + set.weight(name));
+        items
     }
 
     /// The slots that `is_new`, which goes by the key: only those that were new a while ago are asked, and younger ones.
@@ -131,21 +145,14 @@ impl SlotCaches {
         items
     }
 
-    fn remember(&self, name: &str, resolved: Resolved) -> Resolved {
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = |resolved: &Resolved| resolved.numbers.len() + 4 * resolved.unknown.len();
-        if sets.values().map(size).sum::<usize>() + size(&resolved) > MOST {
-            sets.clear();
-        }
-        sets.insert(name.to_owned(), resolved.clone());
-        resolved
-    }
-
     /// Numbers of counters by the numbers of ids.
-    fn counted(&self, view: &View<'_>, register: &Register) -> Arc<Vec<u32>> {
+    fn counted(&self, view: &View<'_>, state: &State) -> Arc<Vec<u32>> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&counted.of, &state.numbers) {
+            *counted = Counted { of: Arc::clone(&state.numbers), ..Counted::default() };
+        }
         let slots = ItemFacts::items(view);
-        let numbers = register.numbers();
+        let numbers = state.numbers();
         let grown = slots > counted.slots && !counted.unknown.is_empty();
         if numbers.ids.len() == counted.numbers && !grown {
             return Arc::clone(&counted.by_id);
@@ -170,43 +177,22 @@ impl SlotCaches {
     }
 }
 
-impl Resolved {
-    fn look<'a>(
-        view: &View<'_>,
-        change: u64,
-        known: impl Iterator<Item = u32>,
-        asked: impl Iterator<Item = &'a Arc<str>>,
-    ) -> Resolved {
-        let mut numbers: Vec<u32> = known.collect();
-        let mut unknown = Vec::new();
-        for id in asked {
-            match view.number_of(id) {
-                Some(number) => numbers.push(number),
-                None => unknown.push(Arc::clone(id)),
-            }
-        }
-        let slots = ItemFacts::items(view);
-        Resolved { change, numbers: Arc::new(numbers), unknown: Arc::new(unknown), slots }
-    }
-}
-
 /// A view's facts with the counters of its moment.
 pub(in crate::collection) struct Facts<'a> {
     view: &'a View<'a>,
     state: &'a State,
-    register: &'a Register,
     caches: &'a SlotCaches,
     counted: OnceLock<Arc<Vec<u32>>>,
 }
 
 impl<'a> Facts<'a> {
-    pub fn new(view: &'a View<'a>, state: &'a State, register: &'a Register, caches: &'a SlotCaches) -> Self {
-        Facts { view, state, register, caches, counted: OnceLock::new() }
+    pub fn new(view: &'a View<'a>, state: &'a State, caches: &'a SlotCaches) -> Self {
+        Facts { view, state, caches, counted: OnceLock::new() }
     }
 
     /// Counters of an item; zeros when nothing was counted.
     pub fn counts(&self, item: u32) -> Counts {
-        let counted = self.counted.get_or_init(|| self.caches.counted(self.view, self.register));
+        let counted = self.counted.get_or_init(|| self.caches.counted(self.view, self.state));
         let number = self.view.id_number(item).and_then(|id| counted.get(id as usize).copied());
         let number = number.filter(|&number| number != NONE);
         number.and_then(|number| self.state.counters.get(number)).copied().unwrap_or_default()

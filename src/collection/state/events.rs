@@ -116,7 +116,7 @@ impl Counts {
     }
 }
 
-/// Numbers of ids that have counters; they only grow.
+/// Numbers of ids that have counters. They only grow; a state begins anew when most are of ids that are gone.
 #[derive(Debug, Default)]
 pub(in crate::collection) struct Numbers {
     by_id: HashMap<Arc<str>, u32>,
@@ -144,6 +144,8 @@ impl Numbers {
 #[derive(Debug, Clone, Default)]
 pub(in crate::collection) struct Counters {
     pieces: Vec<Arc<[Counts; PIECE]>>,
+    /// How many are not zero.
+    counted: usize,
 }
 
 impl Counters {
@@ -153,12 +155,25 @@ impl Counters {
         Some(counts).filter(|counts| **counts != Counts::default())
     }
 
+    /// How many ids something was counted for.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
     pub fn add(&mut self, number: u32, counts: &Counts) {
-        self.cell(number).add(counts);
+        self.change(number, |cell| cell.add(counts));
     }
 
     pub fn reset(&mut self, number: u32) {
-        *self.cell(number) = Counts::default();
+        self.change(number, |cell| *cell = Counts::default());
+    }
+
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut Counts)) {
+        let cell = self.cell(number);
+        let before = *cell != Counts::default();
+        change(cell);
+        let after = *cell != Counts::default();
+        self.counted = self.counted + usize::from(after) - usize::from(before);
     }
 
     fn cell(&mut self, number: u32) -> &mut Counts {

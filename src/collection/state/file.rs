@@ -3,11 +3,11 @@
 //! The first line says up to which sequence number it goes; the lines after it are notes that make the state anew, and
 //! what no note can say (numbers of profiles that are gone); the last carries the blake3 of all before it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::{Numbers, Seen, parse_key, print_key};
+use super::events::{Seen, parse_key, print_key};
 use super::{Note, Register, State};
 
 const FORMAT: u32 = 1;
@@ -21,6 +21,13 @@ struct Head {
     seq: u64,
     /// When exclude sets were last swept, so that a replay sweeps them at the same moments.
     swept: i64,
+    /// Above the versions of profiles that were deleted and whose names are forgotten.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    forgotten: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,7 +51,8 @@ impl Register {
     pub fn to_bytes(&self, kept: &Kept, applied: u64, is_there: &dyn Fn(&str) -> bool) -> Vec<u8> {
         let Kept { state, events } = kept;
         let mut out = Lines(Vec::new());
-        out.push(&Head { format: FORMAT, seq: state.seq.max(applied), swept: state.sets.swept() });
+        let (swept, forgotten) = (state.sets.swept(), state.profiles.forgotten());
+        out.push(&Head { format: FORMAT, seq: state.seq.max(applied), swept, forgotten });
         for (name, profile) in state.profiles.iter() {
             for one in &profile.versions {
                 let (version, at, document) = (one.version, one.created_at, one.text.clone());
@@ -60,7 +68,7 @@ impl Register {
             ids.sort_unstable();
             out.push(&Note::Set { name: name.to_string(), ids, expires_at: set.expires_at, at: i64::MIN });
         }
-        let numbers = self.numbers();
+        let numbers = state.numbers();
         let counted = (0..).zip(&numbers.ids).filter_map(|(number, id)| {
             let counts = state.counters.get(number).filter(|_| is_there(id))?;
             Some((id.to_string(), *counts))
@@ -93,9 +101,9 @@ impl Register {
         if head.format != FORMAT {
             return Err(format!("format {}, this program reads {FORMAT}", head.format));
         }
-        *self.numbers.write().unwrap_or_else(PoisonError::into_inner) = Numbers::default();
         *self.seen() = Seen::default();
         let mut state = State::default();
+        Arc::make_mut(&mut state.profiles).set_forgotten(head.forgotten);
         for line in lines {
             match serde_json::from_slice(line).map_err(|error| format!("a line: {error}"))? {
                 Note::Counts { counts, events } if counts.is_empty() => {

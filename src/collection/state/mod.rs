@@ -24,7 +24,7 @@ mod request;
 mod sets;
 mod shards;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -67,14 +67,18 @@ pub(super) struct State {
     pub profiles: Arc<Profiles>,
     pub sets: Sets,
     pub counters: Counters,
+    /// Of the counters: shared with the states before and after, until one begins anew.
+    pub numbers: Arc<RwLock<Numbers>>,
 }
+
+/// Numbers of ids are not begun anew below so many.
+const FEW_NUMBERS: usize = 1_000;
 
 /// The newest states, and what only ever grows.
 #[derive(Debug)]
 pub(super) struct Register {
     /// Oldest first, never empty; the first stood when the others came.
     recent: ArcSwap<Vec<Arc<State>>>,
-    pub numbers: RwLock<Numbers>,
     seen: Mutex<Seen>,
     pub limits: StateLimits,
 }
@@ -83,7 +87,6 @@ impl Default for Register {
     fn default() -> Self {
         Register {
             recent: ArcSwap::from_pointee(vec![Arc::default()]),
-            numbers: RwLock::default(),
             seen: Mutex::default(),
             limits: StateLimits::default(),
         }
@@ -136,8 +139,9 @@ impl Register {
                         next.get_or_insert_with(|| State::clone(&before)).take(note, self);
                     }
                     Change::Delete { id, .. } => {
-                        let number = self.numbers().find(id);
-                        if let Some(number) = number.filter(|&number| before.counters.get(number).is_some()) {
+                        let newest = next.as_ref().unwrap_or(&before);
+                        let number = newest.numbers().find(id);
+                        if let Some(number) = number.filter(|&number| newest.counters.get(number).is_some()) {
                             next.get_or_insert_with(|| State::clone(&before)).counters.reset(number);
                         }
                     }
@@ -146,6 +150,7 @@ impl Register {
             }
             if let Some(mut next) = next {
                 next.seq = *seq;
+                next.reclaim();
                 states.push(Arc::new(next));
             }
         }
@@ -154,13 +159,30 @@ impl Register {
         }
         Ok(())
     }
-
-    pub fn numbers(&self) -> std::sync::RwLockReadGuard<'_, Numbers> {
-        self.numbers.read().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {
+    /// The numbers of ids that its counters go by.
+    pub fn numbers(&self) -> RwLockReadGuard<'_, Numbers> {
+        self.numbers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers ids anew, those alone that something is counted for, when most numbers are of ids that are gone.
+    fn reclaim(&mut self) {
+        let before = self.numbers();
+        if before.ids.len() < FEW_NUMBERS.max(2 * self.counters.counted()) {
+            return;
+        }
+        let (mut numbers, mut counters) = (Numbers::default(), Counters::default());
+        for (number, id) in (0..).zip(&before.ids) {
+            if let Some(counts) = self.counters.get(number) {
+                counters.add(numbers.of(id), counts);
+            }
+        }
+        drop(before);
+        (self.numbers, self.counters) = (Arc::new(RwLock::new(numbers)), counters);
+    }
+
     fn take(&mut self, note: Note, register: &Register) {
         match note {
             Note::ProfileVersion { name, version, at, document } => {
@@ -180,10 +202,11 @@ impl State {
             }
             Note::NoSet { name } => self.sets.remove(&name),
             Note::Counts { counts, events } => {
-                let mut numbers = register.numbers.write().unwrap_or_else(PoisonError::into_inner);
+                let mut numbers = self.numbers.write().unwrap_or_else(PoisonError::into_inner);
                 for (id, counts) in counts {
                     self.counters.add(numbers.of(&id), &counts);
                 }
+                drop(numbers);
                 register.seen().extend(events.iter().filter_map(|text| events::parse_key(text)));
             }
         }

@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 /// Versions of one profile that are kept; beyond that the oldest that is not active goes.
 pub(super) const VERSIONS: usize = 100;
 
+/// Names of deleted profiles whose numbers are remembered one by one.
+const GONE: usize = 1_000;
+
 /// All profiles of a collection.
 #[derive(Debug, Clone, Default)]
 pub(in crate::collection) struct Profiles {
     by_name: BTreeMap<String, Arc<StoredProfile>>,
     /// Numbers of the last versions of profiles that were deleted: a number never means two documents.
     last: BTreeMap<String, u32>,
+    /// The greatest of those whose names are forgotten: names that are not known are numbered on from it.
+    forgotten: u32,
 }
 
 /// A profile: its versions, one of them active.
@@ -67,7 +72,7 @@ impl Profiles {
     pub fn next(&self, name: &str) -> u32 {
         let newest =
             self.by_name.get(name).and_then(|profile| profile.versions.last()).map(|one| one.version);
-        newest.or(self.last.get(name).copied()).unwrap_or(0).saturating_add(1)
+        newest.or(self.last.get(name).copied()).unwrap_or(self.forgotten).saturating_add(1)
     }
 
     /// The first version of a name is active at once.
@@ -96,6 +101,20 @@ impl Profiles {
     pub fn remove(&mut self, name: &str, last: u32) {
         self.by_name.remove(name);
         self.last.insert(name.to_owned(), last);
+        if self.last.len() > GONE {
+            let greatest = std::mem::take(&mut self.last).into_values().max();
+            self.forgotten = self.forgotten.max(greatest.unwrap_or(0));
+        }
+    }
+
+    /// Names that are not known are numbered on from this.
+    pub fn forgotten(&self) -> u32 {
+        self.forgotten
+    }
+
+    /// As a file has it.
+    pub fn set_forgotten(&mut self, forgotten: u32) {
+        self.forgotten = forgotten;
     }
 }
 

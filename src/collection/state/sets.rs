@@ -63,6 +63,11 @@ impl ExcludeSet {
         self.ids.get(id).is_some()
     }
 
+    /// Its ids that another set lacks. What the two share, as two versions of one set do, costs nothing.
+    pub fn beyond<'a>(&'a self, other: &'a ExcludeSet) -> impl Iterator<Item = &'a Arc<str>> {
+        self.ids.beyond(&other.ids)
+    }
+
     fn add(&mut self, ids: Vec<String>) {
         for id in ids {
             if self.ids.insert(&id, ()).is_none() {

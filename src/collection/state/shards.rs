@@ -55,6 +55,13 @@ impl<V: Clone> Shards<V> {
         before
     }
 
+    /// Keys that another map lacks, in no order; shards that both share are passed over.
+    pub fn beyond<'a>(&'a self, other: &'a Shards<V>) -> impl Iterator<Item = &'a Arc<str>> {
+        let pairs = self.shards.iter().zip(other.shards.iter());
+        let differ = pairs.filter(|(own, other)| !Arc::ptr_eq(own, other));
+        differ.flat_map(|(own, other)| own.keys().filter(|key| !other.contains_key(*key)))
+    }
+
     /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
         self.shards.iter().flat_map(|shard| shard.iter())

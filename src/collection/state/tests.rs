@@ -17,8 +17,8 @@ fn counts(id: &str, impressions: u64, event: &str) -> Note {
     }
 }
 
-fn count_of(register: &Register, state: &State, id: &str) -> u64 {
-    let number = register.numbers().find(id);
+fn count_of(state: &State, id: &str) -> u64 {
+    let number = state.numbers().find(id);
     number.and_then(|number| state.counters.get(number)).map_or(0, |counts| counts.impressions)
 }
 
@@ -37,10 +37,10 @@ fn a_moment_s_state_stays_what_it_was() {
         .unwrap();
     for (seq, of_a, of_b) in [(3, 1, 0), (4, 1, 0), (5, 3, 0), (6, 3, 0), (7, 3, 4), (900, 3, 4)] {
         let state = register.at(seq).unwrap();
-        let seen = (count_of(&register, &state, "a"), count_of(&register, &state, "b"));
+        let seen = (count_of(&state, "a"), count_of(&state, "b"));
         assert_eq!(seen, (of_a, of_b), "at {seq}");
     }
-    assert_eq!(count_of(&register, &before, "a"), 1);
+    assert_eq!(count_of(&before, "a"), 1);
     register.apply(&[(8, note(&counts("a", 1, "e4")))]).unwrap();
     assert!(register.at(6).is_none(), "pushed out: the caller reads a newer moment");
     assert_eq!(register.at(7).unwrap().seq, 7);
@@ -52,10 +52,10 @@ fn a_delete_resets_counters() {
     register.apply(&[(1, note(&counts("a", 9, "e1")))]).unwrap();
     let gone = Change::Delete { id: "a".to_owned(), version: 0, at: 0 };
     register.apply(&[(2, vec![gone])]).unwrap();
-    assert_eq!(count_of(&register, &register.at(1).unwrap(), "a"), 9);
-    assert_eq!(count_of(&register, &register.newest(), "a"), 0);
+    assert_eq!(count_of(&register.at(1).unwrap(), "a"), 9);
+    assert_eq!(count_of(&register.newest(), "a"), 0);
     register.apply(&[(3, note(&counts("a", 2, "e2")))]).unwrap();
-    assert_eq!(count_of(&register, &register.newest(), "a"), 2);
+    assert_eq!(count_of(&register.newest(), "a"), 2);
 }
 
 fn filled() -> Register {
@@ -100,7 +100,7 @@ fn the_state_survives_as_bytes_and_replays_go_on() {
     for register in [&register, &read] {
         register.apply(&[(6, note(&counts("a", 50, "e1"))), (11, note(&counts("a", 1, "e9")))]).unwrap();
         let state = register.newest();
-        assert_eq!(count_of(register, &state, "a"), 4);
+        assert_eq!(count_of(&state, "a"), 4);
         let home = state.profiles.get("home").unwrap();
         assert_eq!((home.active, home.versions.len()), (2, 2));
         assert_eq!(home.version(2).unwrap().document, json!({"min": 2}));
@@ -111,7 +111,7 @@ fn the_state_survives_as_bytes_and_replays_go_on() {
         assert_eq!((seen.len(), seen.expires_at, state.sets.len()), (2, 100_000, 2));
         assert!(register.seen().contains(events::key("e1")) && !register.seen().contains(events::key("e5")));
     }
-    assert_eq!(count_of(&read, &read.newest(), "lost"), 0);
+    assert_eq!(count_of(&read.newest(), "lost"), 0);
     assert_eq!(register.newest().sets.bytes(), read.newest().sets.bytes());
     assert_eq!(
         register.to_bytes(&register.kept(), 0, &|id| id != "lost"),
@@ -180,4 +180,75 @@ fn counters_cost_a_piece_a_change() {
     assert_eq!(before.get(700).unwrap().clicks, 1);
     assert_eq!((counters.get(700).unwrap().clicks, counters.get(700).unwrap().value), (3, f64::MAX));
     assert!(counters.get(0).is_none() && counters.get(5_000).is_none());
+}
+
+/// Items come, are counted and go: the table of their numbers does not grow without end.
+#[test]
+fn numbers_of_ids_that_are_gone_are_given_up() {
+    let register = Register::default();
+    register.apply(&[(1, note(&counts("stays", 7, "e")))]).unwrap();
+    let mut seq = 1;
+    for round in 0..20 {
+        let id = |at: u64| format!("i{}", round * 500 + at);
+        for at in 0..500 {
+            seq += 1;
+            register.apply(&[(seq, note(&counts(&id(at), 1, &id(at))))]).unwrap();
+        }
+        let moment = register.newest();
+        seq += 1;
+        let gone = (0..500).map(|at| Change::Delete { id: id(at), version: 0, at: 0 }).collect();
+        register.apply(&[(seq, gone)]).unwrap();
+        assert_eq!(count_of(&moment, &id(3)), 1, "an older moment goes by its own numbers");
+        let state = register.newest();
+        assert_eq!((count_of(&state, "stays"), count_of(&state, &id(3))), (7, 0));
+        assert_eq!(state.counters.counted(), 1);
+        assert!(state.numbers().ids.len() <= 2 * FEW_NUMBERS, "{} numbers", state.numbers().ids.len());
+    }
+}
+
+/// Profiles of ever new names come and go: their names are forgotten, and no number comes twice.
+#[test]
+fn names_of_deleted_profiles_are_forgotten() {
+    let (register, mut seq) = (Register::default(), 0);
+    let mut apply = |one: &Note| {
+        seq += 1;
+        register.apply(&[(seq, note(one))]).unwrap();
+    };
+    for version in 1..=3 {
+        apply(&profile("first", version, version));
+    }
+    apply(&Note::NoProfile { name: "first".to_owned(), last: 3 });
+    for number in 0..2_500 {
+        let name = format!("p{number}");
+        let version = register.newest().profiles.next(&name);
+        apply(&profile(&name, version, 1));
+        apply(&Note::NoProfile { name, last: version });
+    }
+    let read = Register::default();
+    read.read(&register.to_bytes(&register.kept(), 0, &|_| true)).unwrap();
+    for register in [&register, &read] {
+        let state = register.newest();
+        assert!(state.profiles.gone().count() <= 1_000);
+        for name in ["first", "p0", "p2499", "new"] {
+            assert!(state.profiles.next(name) > 3, "{name}: {}", state.profiles.next(name));
+        }
+    }
+}
+
+#[test]
+fn sets_differ_by_what_came_and_went() {
+    let mut sets = Sets::default();
+    let ids = |range: std::ops::Range<u32>| range.map(|id| format!("id-{id}")).collect::<Vec<_>>();
+    sets.put("a", ids(0..1_000), 0);
+    let before = Arc::clone(sets.get("a").unwrap());
+    sets.change("a", ids(1_000..1_003), &ids(5..7), None);
+    let after = Arc::clone(sets.get("a").unwrap());
+    let sorted = |ids: Vec<&Arc<str>>| {
+        let mut ids: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(sorted(after.beyond(&before).collect()), ids(1_000..1_003));
+    assert_eq!(sorted(before.beyond(&after).collect()), ids(5..7));
+    assert_eq!(before.beyond(&before).count(), 0);
 }

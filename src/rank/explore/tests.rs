@@ -261,3 +261,59 @@ fn an_estimate_is_near_the_chance() {
     }
     assert!((sum - 1.0).abs() < 0.01, "{sum}");
 }
+
+/// Counts of every size give numbers of [0, 1] and chances of (0, 1], soon.
+#[test]
+fn counts_of_any_size_are_ranked() {
+    let sizes = [
+        -1.0,
+        0.0,
+        1.0,
+        10.5,
+        1e6,
+        1e9,
+        1e17,
+        u64::MAX as f64,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        f64::INFINITY,
+        f64::NAN,
+    ];
+    let pairs = || sizes.iter().flat_map(|trials| sizes.iter().map(|successes| (*trials, *successes)));
+    let mut random = Random::new(3, 0);
+    for (trials, successes) in pairs() {
+        let (a, b) = posterior(bounded(trials, successes).0, bounded(trials, successes).1);
+        assert!(a >= 1.0 && b >= 1.0 && a + b <= 2.0 * MOST + 2.0, "{trials} {successes}: beta({a}, {b})");
+        for _ in 0..20 {
+            let drawn = random.beta(a, b);
+            assert!((0.0..=1.0).contains(&drawn), "beta({a}, {b}): {drawn}");
+            let below = beta_below(drawn, a, b);
+            assert!((0.0..=1.0).contains(&below), "beta({a}, {b}) below {drawn}: {below}");
+        }
+        for rival in [(1.0, 1.0), (1.0, 1.0 + MOST), (1.0 + MOST, 1.0)] {
+            let chance = estimate(&[(a, b), rival], 0, &mut random);
+            assert!(chance > 0.0 && chance <= 1.0, "beta({a}, {b}) against {rival:?}: {chance}");
+        }
+    }
+    // The rate stays what it was.
+    let (a, b) = posterior(bounded(1e17, 2.5e16).0, bounded(1e17, 2.5e16).1);
+    assert!((a / (a + b) - 0.25).abs() < 1e-5, "beta({a}, {b})");
+}
+
+/// The same through the whole pipeline: counters as events and columns have them.
+#[test]
+fn slots_are_drawn_from_extreme_counters() {
+    let extremes = [0, 1, 1_000_000_000, 100_000_000_000_000_000, u64::MAX];
+    for (trials, successes) in extremes.iter().flat_map(|a| extremes.iter().map(move |b| (*a, *b))) {
+        let mut counted = world();
+        counted.impressions[2..5].fill(trials);
+        counted.clicks[2..5].fill(successes);
+        for policy in ["uniform", "thompson", "ucb"] {
+            let document = json!({"explore": {"positions": [1, 3], "max_age": "10000w", "policy": policy}});
+            let results = ask(&counted, &document, 5).results;
+            let explored: Vec<Explored> = results.iter().filter_map(|one| one.explored).collect();
+            assert_eq!(explored.len(), 2, "{policy}, {successes} of {trials}");
+            assert!(explored.iter().all(|one| one.propensity > 0.0 && one.propensity <= 1.0), "{explored:?}");
+        }
+    }
+}

@@ -393,7 +393,20 @@ proptest! {
             }
         }
         let explored = results.iter().filter(|result| result.explored.is_some()).count();
-        prop_assert!(explored <= slots.len());
+        let asked = slots.iter().filter(|slot| **slot <= wanted).count();
+        let missing = shortfalls.iter().find(|short| short.name == "explore").map_or(0, |short| short.wanted - short.got);
+        prop_assert_eq!(explored + missing, asked, "{:?}", shortfalls);
+        // Nobody who is left would fit at the end of a list that is short.
+        let fits = |item: &usize| {
+            let mut longer = places.clone();
+            longer.push(*item);
+            let breaks = |limit: &Rule| {
+                let breaches = limit.breaches(&shop.list(&longer), wanted);
+                !matches!(limit.bound, Bound::Min(_)) && breaches.iter().any(|group| group.contains(&places.len()))
+            };
+            !places.contains(item) && !limits.iter().any(breaks)
+        };
+        prop_assert!(places.len() == wanted || !(0..main).any(|item| fits(&item)), "short: {:?}", places);
     }
 }
 
@@ -557,6 +570,26 @@ fn pins_keep_their_places_and_breaches_are_reported() {
     assert_eq!((short[0].name.as_str(), short[0].got), ("a", 0));
     // A list that ends before its pin closes up.
     assert_eq!(rank(json!([pin("a", 4, 9)]), &[4], 10).0, [3, 4]);
+}
+
+/// An explored item that leaves the list leaves its room, too.
+#[test]
+fn what_an_explored_item_held_is_filled_when_it_goes() {
+    // Item 2, explored at position 3, holds section 2 against item 1. Brought forward it would stand beside item 0, of its
+    // own seller, so it goes; now item 1 fits.
+    let shop = shop_of(&[1, 2, 1], &[1, 2, 2]);
+    let list = json!([
+        {"name": "section", "attribute": "section", "max": 1},
+        {"name": "spread", "attribute": "seller", "window": 2, "max": 1}]);
+    let mut document = limits(list, json!([]));
+    document["explore"] = json!({"positions": [3], "max_age": "10000w"});
+    let context = FilterContext::default();
+    let (candidates, newcomers) = (shop.candidates(0..2), shop.candidates(2..3));
+    let input = RankInput { newcomers: &newcomers, ..shop.world.input(&candidates, &context, 4) };
+    let Ranking { results, shortfalls, .. } = rank(&shop.world.profile(&document), &input).expect("rank");
+    assert_eq!(results.iter().map(|result| result.item).collect::<Vec<_>>(), [0, 1]);
+    let explore = shortfalls.iter().find(|short| short.name == "explore").expect("said");
+    assert_eq!((explore.wanted, explore.got), (1, 0));
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub struct Args {
     /// Rounds of the bootstrap
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub rounds: u32,
-    /// Seed of the bootstrap
+    /// Seed of the bootstrap; each query without one gets this plus its number
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
     /// What `now` means, RFC 3339, for answers that repeat [default: the clock]

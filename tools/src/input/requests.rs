@@ -36,6 +36,8 @@ pub struct Asked {
     pub name: String,
     /// Its place in the file: `line 3`, `row 3`.
     pub place: String,
+    /// Its number in the file, from 0.
+    pub number: u64,
     /// The API's search request.
     pub body: Map<String, Value>,
 }
@@ -139,7 +141,7 @@ impl Requests {
                 let bytes: Vec<u8> = vector.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
                 let query = json!({"vector_f32": STANDARD.encode(bytes)});
                 let body = Map::from_iter([("query".to_string(), query)]);
-                Ok(Some(Asked { name, place: format!("row {number}"), body }))
+                Ok(Some(Asked { name, place: format!("row {number}"), number, body }))
             }
         }
     }
@@ -150,7 +152,7 @@ fn of_line(number: u64, (line, mut body): Line) -> Result<Asked, Problem> {
         true => take_id(&mut body, "id").map_err(|reason| Problem::line(line, reason))?,
         false => number.to_string(),
     };
-    Ok(Asked { name, place: format!("line {line}"), body })
+    Ok(Asked { name, place: format!("line {line}"), number, body })
 }
 
 #[cfg(test)]

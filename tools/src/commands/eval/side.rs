@@ -81,7 +81,8 @@ fn plain(args: &Args, asked: &Asked, body: &mut Map<String, Value>) {
     body.remove("return");
     body.remove("explain");
     body.remove("budget_ms");
-    body.entry("seed").or_insert(json!(args.seed));
+    // Each query draws its own: with one seed for all they would explore alike.
+    body.entry("seed").or_insert(json!(args.seed.wrapping_add(asked.number)));
     if body.get("candidates").and_then(Value::as_u64).is_some_and(|candidates| candidates < args.k as u64) {
         body.remove("candidates");
     }

@@ -52,7 +52,7 @@ pub struct Args {
     /// What `now` means to an index file, RFC 3339, for answers that repeat [default: the clock]
     #[arg(long, value_name = "TIME", value_parser = now_argument)]
     pub now: Option<i64>,
-    /// Seed of the bootstrap, and of requests without one
+    /// Seed of the bootstrap; each request without one gets this plus its number
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
     /// Print the figures as JSON
@@ -97,7 +97,9 @@ pub fn run(args: &Args) -> Result<()> {
     let show = Report::choose(args.json, false);
     let replay = |profile: &ProfileChoice| -> Result<Vec<Replayed>> {
         let progress = Progress::new(show, &format!("ask {}", profile.name()), asked.len() as u64);
-        let prepare = |_: &Asked, body: &mut Map<String, Value>| prepare(args, profile, &attributes, body);
+        let prepare = |asked: &Asked, body: &mut Map<String, Value>| {
+            prepare(args, profile, &attributes, asked.number, body)
+        };
         let answers =
             ask_all(&|request| target.search(request, now), (&args.requests, &asked), &prepare, &progress)?;
         progress.finish();
@@ -119,16 +121,22 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What each request has beside what was recorded.
-fn prepare(args: &Args, profile: &ProfileChoice, attributes: &[String], body: &mut Map<String, Value>) {
+fn prepare(
+    args: &Args,
+    profile: &ProfileChoice,
+    attributes: &[String],
+    number: u64,
+    body: &mut Map<String, Value>,
+) {
     profile.put_into(body);
     let limit = body.get("limit").and_then(Value::as_u64).unwrap_or(0).max(args.k.into());
     body.insert("limit".into(), json!(limit));
     if body.get("candidates").and_then(Value::as_u64).is_some_and(|candidates| candidates < limit) {
         body.insert("candidates".into(), json!(limit));
     }
-    body.entry("seed").or_insert(json!(args.seed));
     // How far a search comes in a time differs from run to run.
     body.remove("budget_ms");
+    body.entry("seed").or_insert(json!(args.seed.wrapping_add(number)));
     body.insert("return".into(), json!({"attributes": attributes}));
     body.insert("explain".into(), json!(*profile != ProfileChoice::None));
 }
