@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// Status, content type and body.
 type Answer = (u16, &'static str, String);
+/// By the item asked for and the number of the search.
+type Answers = fn(&str, usize) -> Answer;
 
 const PROBLEM: &str = "application/problem+json";
 const PAGE: &str = "text/html";
@@ -20,11 +22,11 @@ const PAGE: &str = "text/html";
 struct Fake {
     url: String,
     searches: Arc<AtomicUsize>,
-    answer: Arc<Mutex<fn(&str, usize) -> Answer>>,
+    answer: Arc<Mutex<Answers>>,
 }
 
 impl Fake {
-    fn start(answer: fn(&str, usize) -> Answer) -> Fake {
+    fn start(answer: Answers) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/shop", listener.local_addr().expect("address"));
         let fake = Fake { url, searches: Arc::default(), answer: Arc::new(Mutex::new(answer)) };
@@ -39,16 +41,12 @@ impl Fake {
         fake
     }
 
-    fn turn(&self, answer: fn(&str, usize) -> Answer) {
+    fn turn(&self, answer: Answers) {
         *self.answer.lock().expect("not poisoned") = answer;
     }
 }
 
-fn one(
-    mut stream: TcpStream,
-    searches: &AtomicUsize,
-    answer: fn(&str, usize) -> Answer,
-) -> std::io::Result<()> {
+fn one(mut stream: TcpStream, searches: &AtomicUsize, answer: Answers) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut first, mut length) = (String::new(), 0);
     reader.read_line(&mut first)?;
@@ -138,7 +136,7 @@ fn a_short_outage_is_waited_for_and_a_refusal_is_a_row() {
 #[test]
 fn a_long_outage_stops_the_run_which_goes_on_later() {
     for bad in [
-        (|_, _| (502, PAGE, "<html>Bad Gateway</html>".to_owned())) as fn(&str, usize) -> Answer,
+        (|_, _| (502, PAGE, "<html>Bad Gateway</html>".to_owned())) as Answers,
         |_, _| (403, PAGE, "<html>blocked</html>".to_owned()),
         |_, _| (400, "application/json", "{}".to_owned()),
         |_, _| problem(429, "busy"),
@@ -168,7 +166,7 @@ fn a_long_outage_stops_the_run_which_goes_on_later() {
 #[test]
 fn a_caller_who_may_not_ask_stops_at_once() {
     for answer in [
-        (|_, _| problem(401, "unauthorized")) as fn(&str, usize) -> Answer,
+        (|_, _| problem(401, "unauthorized")) as Answers,
         |_, _| problem(403, "forbidden"),
         |_, _| problem(404, "unknown-collection"),
     ] {
