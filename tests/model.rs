@@ -519,7 +519,7 @@ fn a_collection_is_what_a_map_would_be() {
         println!("{metric}: recall {recall:.4}, {:?}", tester.done);
         assert!(recall >= 0.98, "{metric}: {recall}");
         assert!(
-            restarts > 5 && checkpoints > 5 && aborted > 5 && changed > 2 && entries > 2,
+            restarts > 5 && checkpoints > 5 && aborted > 5 && changed > 2 && entries > 0,
             "{:?}",
             tester.done
         );
