@@ -29,6 +29,7 @@ const QUERIES: u64 = 1_000;
 /// Writes that are under way at once.
 const GROUP: u64 = 256;
 const BATCH: u64 = 1_000;
+const SETTLING: Duration = Duration::from_secs(5);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -121,6 +122,9 @@ fn measure(directory: &Path, records: u64) {
     collection.checkpoint().unwrap();
     assert_ne!(collection.index().build(), build, "it has reopened");
     println!("| checkpoint and reopening | {:.2} | {} |", began.elapsed().as_secs_f64(), memory());
+    // Whoever was at the old index leaves it, and its memory goes.
+    std::thread::sleep(SETTLING);
+    println!("| {} s later | | {} |", SETTLING.as_secs(), memory());
 }
 
 /// Sends all batches at once and waits for their answers.
