@@ -29,7 +29,7 @@ fn kernels(criterion: &mut Criterion) {
                 let rows = Rows { bytes: &rows, stride: dimension * row.size() };
                 let ids: Vec<u32> = (0..ROWS as u32).map(|id| id * 37 % ROWS as u32).collect();
                 let mut out = Vec::new();
-                for backend in [Backend::Scalar, Backend::Portable, Backend::Avx2, Backend::Simsimd] {
+                for backend in Backend::ALL {
                     let Some(kernel) = with_backend(backend, operation, query, row, dimension) else {
                         continue;
                     };
