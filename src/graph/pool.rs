@@ -143,12 +143,6 @@ impl Pool {
         None
     }
 
-    /// The node that `expand` would most likely give next.
-    #[inline]
-    pub(super) fn upcoming(&self) -> Option<u32> {
-        self.entries.get(self.cursor).map(|&entry| self.node(entry))
-    }
-
     /// Whether so many ghosts came that some were left out, and what lies behind them.
     pub(super) fn is_crowded(&self) -> bool {
         self.capacity >= self.least + self.most_ghosts
@@ -172,34 +166,35 @@ impl Pool {
 }
 
 /// A set of nodes, emptied in time proportional to what was put in.
+///
+/// Invariant: `touched[..count]` names every word that is not 0, once; behind it there is a place for each other word, and one more.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
     words: Vec<u64>,
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Visited {
     pub(super) fn reset(&mut self, nodes: usize) {
-        for &word in &self.touched {
+        for &word in &self.touched[..self.count] {
             self.words[word as usize] = 0;
         }
-        self.touched.clear();
+        self.count = 0;
         self.words.resize(nodes.div_ceil(64), 0);
+        self.touched.resize(self.words.len() + 1, 0);
     }
 
-    /// Adds a node below the bound; true when it is new.
+    /// Adds a node below the bound; true when it is new. Without a branch, as that cannot be foreseen.
     #[inline]
     pub(super) fn insert(&mut self, node: u32) -> bool {
         let (index, bit) = (node / 64, 1u64 << (node % 64));
         let word = &mut self.words[index as usize];
-        if *word & bit != 0 {
-            return false;
-        }
-        if *word == 0 {
-            self.touched.push(index);
-        }
-        *word |= bit;
-        true
+        let before = *word;
+        *word = before | bit;
+        self.touched[self.count] = index;
+        self.count += usize::from(before == 0);
+        before & bit == 0
     }
 }
 

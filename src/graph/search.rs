@@ -64,6 +64,8 @@ pub struct Scratch {
     pub(super) pool: Pool,
     pub(super) visited: Visited,
     pub(super) batch: Vec<u32>,
+    /// The batch after that.
+    coming: Vec<u32>,
     pub(super) distances: Vec<f32>,
     pub(super) stats: WalkStats,
     pub(super) frontier: Frontier,
@@ -181,35 +183,43 @@ impl Graph {
             }
         };
         let nodes = self.nodes();
-        scratch.visited.reset(nodes);
+        let Scratch { pool, visited, batch, coming, distances, stats, deadline, .. } = scratch;
+        visited.reset(nodes);
+        batch.clear();
         for &(distance, node) in starts {
-            if scratch.visited.insert(node) {
-                offer(&mut scratch.pool, distance, node);
+            if visited.insert(node) {
+                offer(pool, distance, node);
             }
         }
-        while let Some(node) = scratch.pool.expand() {
-            if LATE && scratch.pool.is_crowded() {
+        let mut pending = None;
+        loop {
+            pending = pending.or_else(|| pool.expand());
+            coming.clear();
+            if let Some(node) = pending.take() {
+                if (LATE && pool.is_crowded()) || deadline.ends(stats) {
+                    break;
+                }
+                self.gather(node, level, nodes, visited, coming);
+                codes.prefetch(coming);
+                stats.expanded += 1;
+            } else if batch.is_empty() {
                 break;
             }
-            if scratch.deadline.ends(&scratch.stats) {
-                break;
+            // What comes after what is coming: its row arrives while the batch is compared.
+            pending = pool.expand();
+            if let Some(next) = pending {
+                self.prefetch_row(next, level);
             }
-            self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
-            if level == 0
-                && let Some(next) = scratch.pool.upcoming()
-            {
-                self.prefetch_row(next);
+            codes.distances(query, batch, distances);
+            stats.visited += batch.len();
+            for (&distance, &node) in distances.iter().zip(batch.iter()) {
+                offer(pool, distance, node);
             }
-            codes.distances(query, &scratch.batch, &mut scratch.distances);
-            scratch.stats.visited += scratch.batch.len();
-            scratch.stats.expanded += 1;
-            for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
-                offer(&mut scratch.pool, distance, node);
-            }
+            std::mem::swap(batch, coming);
         }
     }
 
-    /// Replaces `batch` by a node's neighbours that were not visited, now marked.
+    /// Adds a node's neighbours that were not visited to `batch`, and marks them.
     #[inline]
     pub(super) fn gather(
         &self,
@@ -219,8 +229,12 @@ impl Graph {
         visited: &mut Visited,
         batch: &mut Vec<u32>,
     ) {
-        batch.clear();
-        for link in self.row(node, level) {
+        let row = self.row(node, level);
+        let mut count = batch.len();
+        // Every neighbour is written; the next one takes its place if it was visited. Whether it was cannot be foreseen,
+        // so there is no branch on it.
+        batch.resize(count + row.len(), 0);
+        for link in row {
             let id = link.load(Relaxed);
             if id as usize >= nodes {
                 if id == NONE {
@@ -229,16 +243,15 @@ impl Graph {
                 // Linked after this walk began: not its business.
                 continue;
             }
-            if visited.insert(id) {
-                batch.push(id);
-            }
+            batch[count] = id;
+            count += usize::from(visited.insert(id));
         }
+        batch.truncate(count);
     }
 
     #[inline]
-    pub(super) fn prefetch_row(&self, node: u32) {
-        let row = self.row(node, 0);
-        for line in row.chunks(16) {
+    pub(super) fn prefetch_row(&self, node: u32, level: u8) {
+        for line in self.row(node, level).chunks(16) {
             kernel::prefetch(line.as_ptr());
         }
     }

@@ -22,6 +22,8 @@ use crate::arena::{ArenaError, Array};
 
 /// Rows are padded to a multiple of this many bytes.
 const PAD: usize = 32;
+/// Cache lines that are fetched ahead of a batch.
+const PREFETCH: usize = 16;
 /// Bytes of a scaled-i8 row behind its elements: scale, extra dimension.
 const TRAILER: usize = 8;
 
@@ -328,10 +330,14 @@ impl Codes {
         row
     }
 
-    /// Asks for the first cache line of a node's code.
+    /// Asks for the codes of the first of these nodes: as much as the processor fetches at a time.
     #[inline]
-    pub fn prefetch(&self, node: u32) {
-        kernel::prefetch(self.rows.as_ptr().wrapping_add(node as usize * self.stride));
+    pub fn prefetch(&self, nodes: &[u32]) {
+        let lines = self.stride.div_ceil(64);
+        for &node in nodes.iter().take((PREFETCH / lines).max(1)) {
+            let row = self.rows.as_ptr().wrapping_add(node as usize * self.stride);
+            (0..lines).for_each(|line| kernel::prefetch(row.wrapping_add(line * 64)));
+        }
     }
 
     /// Replaces `out` by the distance (minus the approximate similarity) of a code to each of `nodes`.
