@@ -16,8 +16,8 @@ use super::{Backend, Element, Kernel, Operation, Rows, prefetch};
 /// Sums of integers fit an i32 up to here: 255^2 x 2^15 < 2^31. (Sums on the way may wrap.)
 const MAX_DIMENSION: usize = 1 << 15;
 
-/// Rows are fetched this many ahead of their use.
-const AHEAD: usize = 8;
+/// Rows are fetched this many cache lines ahead of their use, but at least four rows.
+const LINES: usize = 16;
 
 /// A backend: its registers, its way with bytes, and the loops compiled with its target features.
 pub(super) trait InstructionSet: 'static {
@@ -228,22 +228,18 @@ pub(super) unsafe fn many<S: Step>(
     out: *mut f32,
     dimension: usize,
 ) {
-    let base = rows.bytes.as_ptr();
+    let (base, bytes) = (rows.bytes.as_ptr(), dimension * S::ROW);
     let row = |index: usize| base.wrapping_add(ids[index] as usize * rows.stride);
     // Every row goes through here before it is read: that is where its id is checked.
     let fetch = |index: usize| {
-        if index < ids.len() {
-            let end = (ids[index] as usize + 1).checked_mul(rows.stride);
-            assert!(end.is_some_and(|end| end <= rows.bytes.len()), "a row id beyond the last row");
-            let start = row(index);
-            let mut line = 0;
-            while line < dimension * S::ROW {
-                prefetch(start.wrapping_add(line));
-                line += 64;
-            }
+        let end = (ids[index] as usize + 1).checked_mul(rows.stride);
+        assert!(end.is_some_and(|end| end <= rows.bytes.len()), "a row id beyond the last row");
+        for line in (0..bytes).step_by(64) {
+            prefetch(row(index).wrapping_add(line));
         }
     };
-    for index in 0..AHEAD {
+    let ahead = (LINES / bytes.div_ceil(64).max(1)).max(4);
+    for index in 0..ahead.min(ids.len()) {
         fetch(index);
     }
     // SAFETY: as the caller promises, and every row read was found to lie within `rows`.
@@ -251,8 +247,8 @@ pub(super) unsafe fn many<S: Step>(
         let start = start::<S>(query, dimension);
         let mut index = 0;
         while index + 4 <= ids.len() {
-            for ahead in 0..4 {
-                fetch(index + AHEAD + ahead);
+            for next in (index + ahead).min(ids.len())..(index + ahead + 4).min(ids.len()) {
+                fetch(next);
             }
             let group = [row(index), row(index + 1), row(index + 2), row(index + 3)];
             out.add(index).cast::<[f32; 4]>().write_unaligned(four_from::<S>(query, group, start, dimension));
