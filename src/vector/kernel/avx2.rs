@@ -5,8 +5,8 @@
 use std::arch::x86_64::*;
 
 use super::gather::{self, InstructionSet};
-use super::lanes::{Lanes, Part, Vnni};
-use super::step::{ByteL2, SignedDot, Step, VnniDot, VnniL2};
+use super::lanes::{LAST, Lanes, Part, Vnni, padded};
+use super::step::{ByteL2, NibbleDot, SignedDot, Step, VnniDot, VnniL2, VnniNibbleDot};
 use super::{Backend, Element, Kernel, Operation, Rows};
 
 pub(super) fn kernel(
@@ -41,16 +41,17 @@ impl InstructionSet for Avx2 {
     type DotI8 = SignedDot<Ymm>;
     type L2U8 = ByteL2<Ymm, 0>;
     type L2I8 = ByteL2<Ymm, 128>;
+    type DotNibbles = NibbleDot<Ymm>;
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn one<S: Step>(query: *const u8, row: *const u8, dimension: usize) -> f32 {
+    unsafe fn one<S: Step>(query: *const u8, row: *const u8, length: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { gather::one::<S>(query, row, dimension) }
+        unsafe { gather::one::<S>(query, row, length) }
     }
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, dimension: usize) {
+    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { gather::many::<S>(query, rows, ids, out, dimension) }
+        unsafe { gather::many::<S>(query, rows, ids, out, length) }
     }
 }
 
@@ -61,16 +62,17 @@ impl InstructionSet for AvxVnni {
     type DotI8 = VnniDot<Ymm>;
     type L2U8 = VnniL2<Ymm, 0>;
     type L2I8 = VnniL2<Ymm, 128>;
+    type DotNibbles = VnniNibbleDot<Ymm>;
 
     #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-    unsafe fn one<S: Step>(query: *const u8, row: *const u8, dimension: usize) -> f32 {
+    unsafe fn one<S: Step>(query: *const u8, row: *const u8, length: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { gather::one::<S>(query, row, dimension) }
+        unsafe { gather::one::<S>(query, row, length) }
     }
     #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, dimension: usize) {
+    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { gather::many::<S>(query, rows, ids, out, dimension) }
+        unsafe { gather::many::<S>(query, rows, ids, out, length) }
     }
 }
 
@@ -152,11 +154,6 @@ impl Lanes for Ymm {
         unsafe { _mm256_set1_epi8(byte as i8) }
     }
     #[inline(always)]
-    unsafe fn splat_part(byte: u8, part: Part) -> __m256i {
-        // SAFETY: the caller's promise; the array is a readable block.
-        unsafe { load_32::<1>([byte; 32].as_ptr(), part) }
-    }
-    #[inline(always)]
     unsafe fn xor(a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_xor_si256(a, b) }
@@ -165,11 +162,6 @@ impl Lanes for Ymm {
     unsafe fn add_i32(a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_add_epi32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub_i32(a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_sub_epi32(a, b) }
     }
     #[inline(always)]
     unsafe fn total_i32(sum: __m256i) -> f32 {
@@ -209,6 +201,18 @@ impl Lanes for Ymm {
             _mm256_add_epi32(sum, squares)
         }
     }
+    /// Two pairs of products fit 16 bits: 2 x 2 x 15 x 128 = 7,680.
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: __m256i, low: __m256i, high: __m256i, packed: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mask = _mm256_set1_epi8(0x0f);
+            let lows = _mm256_maddubs_epi16(_mm256_and_si256(packed, mask), low);
+            let highs = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(packed), mask), high);
+            let pairs = _mm256_add_epi16(lows, highs);
+            _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
 }
 
 impl Vnni for Ymm {
@@ -217,18 +221,27 @@ impl Vnni for Ymm {
         // SAFETY: the caller's promise.
         unsafe { _mm256_dpbusd_avx_epi32(sum, unsigned, signed) }
     }
-}
-
-/// The 32 bytes from `n` on are zeros but for the last `n`.
-static LAST: [u8; 64] = {
-    let mut bytes = [0; 64];
-    let mut at = 32;
-    while at < 64 {
-        bytes[at] = 255;
-        at += 1;
+    #[inline(always)]
+    unsafe fn sub_i32(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_sub_epi32(a, b) }
     }
-    bytes
-};
+    #[inline(always)]
+    unsafe fn splat_part(byte: u8, part: Part) -> __m256i {
+        // SAFETY: the caller's promise; the array is a readable block.
+        unsafe { load_32::<1>([byte; 32].as_ptr(), part) }
+    }
+    #[inline(always)]
+    unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_and_si256(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sixteenth(sum: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_srai_epi32::<4>(sum) }
+    }
+}
 
 /// A block of 32 bytes, in elements of `SIZE` bytes.
 ///
@@ -285,16 +298,4 @@ unsafe fn load_8(at: *const u8, part: Part) -> __m128i {
             Part::Only(count) => _mm_loadl_epi64(padded::<8>(at, count).as_ptr().cast()),
         }
     }
-}
-
-/// `bytes` bytes and zeros behind them.
-///
-/// # Safety
-/// They are readable, and no more than `N`.
-#[inline(always)]
-unsafe fn padded<const N: usize>(at: *const u8, bytes: usize) -> [u8; N] {
-    let mut whole = [0; N];
-    // SAFETY: the caller's promise; `whole` is another place.
-    unsafe { std::ptr::copy_nonoverlapping(at, whole.as_mut_ptr(), bytes) };
-    whole
 }

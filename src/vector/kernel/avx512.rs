@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::gather::{self, InstructionSet};
 use super::lanes::{Lanes, Part, Vnni};
-use super::step::{ByteL2, SignedDot, Step, VnniDot, VnniL2};
+use super::step::{ByteL2, NibbleDot, SignedDot, Step, VnniDot, VnniL2, VnniNibbleDot};
 use super::{Backend, Element, Kernel, Operation, Rows};
 
 pub(super) fn kernel(
@@ -43,16 +43,17 @@ impl InstructionSet for Avx512 {
     type DotI8 = SignedDot<Zmm>;
     type L2U8 = ByteL2<Zmm, 0>;
     type L2I8 = ByteL2<Zmm, 128>;
+    type DotNibbles = NibbleDot<Zmm>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn one<S: Step>(query: *const u8, row: *const u8, dimension: usize) -> f32 {
+    unsafe fn one<S: Step>(query: *const u8, row: *const u8, length: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { gather::one::<S>(query, row, dimension) }
+        unsafe { gather::one::<S>(query, row, length) }
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, dimension: usize) {
+    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { gather::many::<S>(query, rows, ids, out, dimension) }
+        unsafe { gather::many::<S>(query, rows, ids, out, length) }
     }
 }
 
@@ -63,16 +64,17 @@ impl InstructionSet for Avx512Vnni {
     type DotI8 = VnniDot<Zmm>;
     type L2U8 = VnniL2<Zmm, 0>;
     type L2I8 = VnniL2<Zmm, 128>;
+    type DotNibbles = VnniNibbleDot<Zmm>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn one<S: Step>(query: *const u8, row: *const u8, dimension: usize) -> f32 {
+    unsafe fn one<S: Step>(query: *const u8, row: *const u8, length: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { gather::one::<S>(query, row, dimension) }
+        unsafe { gather::one::<S>(query, row, length) }
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, dimension: usize) {
+    unsafe fn many<S: Step>(query: *const u8, rows: Rows<'_>, ids: &[u32], out: *mut f32, length: usize) {
         // SAFETY: the caller's promise.
-        unsafe { gather::many::<S>(query, rows, ids, out, dimension) }
+        unsafe { gather::many::<S>(query, rows, ids, out, length) }
     }
 }
 
@@ -171,11 +173,6 @@ impl Lanes for Zmm {
         unsafe { _mm512_set1_epi8(byte as i8) }
     }
     #[inline(always)]
-    unsafe fn splat_part(byte: u8, part: Part) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_maskz_set1_epi8(mask::<64>(part), byte as i8) }
-    }
-    #[inline(always)]
     unsafe fn xor(a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { _mm512_xor_si512(a, b) }
@@ -184,11 +181,6 @@ impl Lanes for Zmm {
     unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { _mm512_add_epi32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub_i32(a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_sub_epi32(a, b) }
     }
     #[inline(always)]
     unsafe fn total_i32(sum: __m512i) -> f32 {
@@ -231,6 +223,18 @@ impl Lanes for Zmm {
             _mm512_add_epi32(sum, squares)
         }
     }
+    /// Two pairs of products fit 16 bits: 2 x 2 x 15 x 128 = 7,680.
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: __m512i, low: __m512i, high: __m512i, packed: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mask = _mm512_set1_epi8(0x0f);
+            let lows = _mm512_maddubs_epi16(_mm512_and_si512(packed, mask), low);
+            let highs = _mm512_maddubs_epi16(_mm512_and_si512(_mm512_srli_epi16::<4>(packed), mask), high);
+            let pairs = _mm512_add_epi16(lows, highs);
+            _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        }
+    }
 }
 
 impl Vnni for Zmm {
@@ -238,6 +242,26 @@ impl Vnni for Zmm {
     unsafe fn dot_mixed(sum: __m512i, unsigned: __m512i, signed: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { _mm512_dpbusd_epi32(sum, unsigned, signed) }
+    }
+    #[inline(always)]
+    unsafe fn sub_i32(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_sub_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn splat_part(byte: u8, part: Part) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_set1_epi8(mask::<64>(part), byte as i8) }
+    }
+    #[inline(always)]
+    unsafe fn and(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_and_si512(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sixteenth(sum: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_srai_epi32::<4>(sum) }
     }
 }
 

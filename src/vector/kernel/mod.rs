@@ -32,6 +32,9 @@ pub enum Operation {
     Dot,
     /// Sum of squared differences.
     L2,
+    /// Sum of products of an i8 query and rows (u8) of 4-bit numbers 0..=15. Byte j of a row holds number j in its low
+    /// half and number h + j in its high half, where h is half the dimension, rounded up; the query holds 2 h elements.
+    DotNibbles,
 }
 
 /// Who computes it.
@@ -111,7 +114,7 @@ pub trait Kernel: Send + Sync + Debug {
 
 /// The kernel to use on this processor: the fastest in docs/benchmarks.md.
 ///
-/// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8.
+/// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8; i8 against u8 for nibbles.
 pub fn select(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
     Backend::ALL
         .into_iter()

@@ -27,8 +27,8 @@ pub(super) trait Step: 'static {
         sum
     }
 
-    /// Adds a block of the row.
-    unsafe fn step(sum: Self::Sum, query: *const u8, row: *const u8, part: Part) -> Self::Sum;
+    /// Adds a block of a row of `length` elements.
+    unsafe fn step(sum: Self::Sum, query: *const u8, row: *const u8, part: Part, length: usize) -> Self::Sum;
 }
 
 /// An accumulator.
@@ -100,7 +100,13 @@ impl<L: Lanes, R: FloatRow> Step for FloatDot<L, R> {
     const QUERY: usize = 4;
     const ROW: usize = R::SIZE;
     #[inline(always)]
-    unsafe fn step(sum: Floats<L>, query: *const u8, row: *const u8, part: Part) -> Floats<L> {
+    unsafe fn step(
+        sum: Floats<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> Floats<L> {
         // SAFETY: the caller's promise.
         unsafe { Floats(L::multiply_add(sum.0, L::load_f32(query, part), R::load::<L>(row, part))) }
     }
@@ -114,7 +120,13 @@ impl<L: Lanes, R: FloatRow> Step for FloatL2<L, R> {
     const QUERY: usize = 4;
     const ROW: usize = R::SIZE;
     #[inline(always)]
-    unsafe fn step(sum: Floats<L>, query: *const u8, row: *const u8, part: Part) -> Floats<L> {
+    unsafe fn step(
+        sum: Floats<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> Floats<L> {
         // SAFETY: the caller's promise.
         unsafe {
             let difference = L::sub_f(L::load_f32(query, part), R::load::<L>(row, part));
@@ -131,7 +143,13 @@ impl<L: Lanes> Step for SignedDot<L> {
     const QUERY: usize = 1;
     const ROW: usize = 1;
     #[inline(always)]
-    unsafe fn step(sum: Integers<L>, query: *const u8, row: *const u8, part: Part) -> Integers<L> {
+    unsafe fn step(
+        sum: Integers<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> Integers<L> {
         // SAFETY: the caller's promise.
         unsafe { Integers(L::dot_signed(sum.0, L::load_bytes(query, part), L::load_bytes(row, part))) }
     }
@@ -146,7 +164,13 @@ impl<L: Lanes, const FLIP: u8> Step for ByteL2<L, FLIP> {
     const QUERY: usize = 1;
     const ROW: usize = 1;
     #[inline(always)]
-    unsafe fn step(sum: Integers<L>, query: *const u8, row: *const u8, part: Part) -> Integers<L> {
+    unsafe fn step(
+        sum: Integers<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> Integers<L> {
         // SAFETY: the caller's promise.
         unsafe {
             let a = L::xor(L::load_bytes(query, part), L::splat(FLIP));
@@ -173,7 +197,13 @@ impl<L: Vnni> Step for VnniDot<L> {
         }
     }
     #[inline(always)]
-    unsafe fn step(sum: Integers<L>, query: *const u8, row: *const u8, part: Part) -> Integers<L> {
+    unsafe fn step(
+        sum: Integers<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> Integers<L> {
         // SAFETY: the caller's promise. Outside the part the query is 0, and so is the product.
         unsafe {
             let row = L::xor(L::load_bytes(row, part), L::splat(128));
@@ -202,7 +232,13 @@ impl<L: Vnni, const FLIP: u8> Step for VnniL2<L, FLIP> {
         }
     }
     #[inline(always)]
-    unsafe fn step(sum: SquareParts<L>, query: *const u8, row: *const u8, part: Part) -> SquareParts<L> {
+    unsafe fn step(
+        sum: SquareParts<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        _length: usize,
+    ) -> SquareParts<L> {
         // SAFETY: the caller's promise. Outside the part b is 0, and so is all that is added.
         unsafe {
             let a = L::xor(L::load_bytes(query, part), L::splat(FLIP ^ 128));
@@ -223,7 +259,7 @@ pub(super) struct SquareParts<L: Lanes> {
     products: L::I,
     biases: L::I,
 }
-impl<L: Lanes> SquareParts<L> {
+impl<L: Vnni> SquareParts<L> {
     #[inline(always)]
     unsafe fn whole(self) -> Integers<L> {
         // SAFETY: the caller's promise.
@@ -233,7 +269,7 @@ impl<L: Lanes> SquareParts<L> {
         }
     }
 }
-impl<L: Lanes> Sum for SquareParts<L> {
+impl<L: Vnni> Sum for SquareParts<L> {
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: the caller's promise.
@@ -249,6 +285,95 @@ impl<L: Lanes> Sum for SquareParts<L> {
                 products: L::add_i32(self.products, other.products),
                 biases: L::add_i32(self.biases, other.biases),
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn total(self) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.whole().total() }
+    }
+    #[inline(always)]
+    unsafe fn totals([a, b, c, d]: [Self; 4]) -> [f32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { Sum::totals([a.whole(), b.whole(), c.whole(), d.whole()]) }
+    }
+}
+
+/// Inner product of signed bytes and 4-bit numbers, packed as in [`Operation::DotNibbles`](super::Operation).
+pub(super) struct NibbleDot<L>(PhantomData<L>);
+impl<L: Lanes> Step for NibbleDot<L> {
+    type Sum = Integers<L>;
+    const BLOCK: usize = 4 * L::LANES;
+    const QUERY: usize = 1;
+    const ROW: usize = 1;
+    #[inline(always)]
+    unsafe fn step(
+        sum: Integers<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        length: usize,
+    ) -> Integers<L> {
+        // SAFETY: the caller's promise; the query is twice as long as the row.
+        unsafe {
+            let (low, high) = (L::load_bytes(query, part), L::load_bytes(query.add(length), part));
+            Integers(L::dot_nibbles(sum.0, low, high, L::load_bytes(row, part)))
+        }
+    }
+}
+
+/// [`NibbleDot`] by VNNI. The high numbers stay where they are, 16 times as large, and so does their sum.
+pub(super) struct VnniNibbleDot<L>(PhantomData<L>);
+impl<L: Vnni> Step for VnniNibbleDot<L> {
+    type Sum = NibbleParts<L>;
+    const BLOCK: usize = 4 * L::LANES;
+    const QUERY: usize = 1;
+    const ROW: usize = 1;
+    #[inline(always)]
+    unsafe fn step(
+        sum: NibbleParts<L>,
+        query: *const u8,
+        row: *const u8,
+        part: Part,
+        length: usize,
+    ) -> NibbleParts<L> {
+        // SAFETY: the caller's promise; the query is twice as long as the row.
+        unsafe {
+            let (low, high) = (L::load_bytes(query, part), L::load_bytes(query.add(length), part));
+            let packed = L::load_bytes(row, part);
+            NibbleParts {
+                low: L::dot_mixed(sum.low, L::and(packed, L::splat(0x0f)), low),
+                high: L::dot_mixed(sum.high, L::and(packed, L::splat(0xf0)), high),
+            }
+        }
+    }
+}
+
+/// The two sums of [`VnniNibbleDot`].
+#[derive(Clone, Copy)]
+pub(super) struct NibbleParts<L: Lanes> {
+    low: L::I,
+    high: L::I,
+}
+impl<L: Vnni> NibbleParts<L> {
+    #[inline(always)]
+    unsafe fn whole(self) -> Integers<L> {
+        // SAFETY: the caller's promise.
+        unsafe { Integers(L::add_i32(self.low, L::sixteenth(self.high))) }
+    }
+}
+impl<L: Vnni> Sum for NibbleParts<L> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        let zero = unsafe { L::splat(0) };
+        NibbleParts { low: zero, high: zero }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            NibbleParts { low: L::add_i32(self.low, other.low), high: L::add_i32(self.high, other.high) }
         }
     }
     #[inline(always)]

@@ -143,6 +143,49 @@ fn the_largest_sums_are_exact() {
 }
 
 #[test]
+fn packed_nibbles_equal_the_oracle_at_every_length_and_alignment() {
+    let mut seed = 11;
+    let (operation, query, stored) = (Operation::DotNibbles, Element::I8, Element::U8);
+    let mut compared = 0;
+    for dimension in (1..=260usize).chain([384, 768, 1000, 4096]) {
+        let half = dimension.div_ceil(2);
+        let oracle = scalar::kernel(operation, query, stored, dimension);
+        for (shift, ends) in [(0, false), (1, false), (31, false), (3, true)] {
+            let mut asked = row(query, 2 * half, shift, &mut seed);
+            let mut rows = row(stored, 5 * half, shift, &mut seed);
+            if ends {
+                asked[shift..].fill(if dimension % 3 == 0 { 128 } else { 127 });
+                rows[shift..].fill(255);
+            }
+            let asked = &asked[shift..];
+            let rows = Rows { bytes: &rows[shift..], stride: half };
+            for kernel in Backend::ALL
+                .iter()
+                .filter_map(|&backend| with_backend(backend, operation, query, stored, dimension))
+            {
+                let mut out = Vec::new();
+                kernel.many(asked, rows, &[4, 2, 0, 1, 3], &mut out);
+                for (id, got) in [4, 2, 0, 1, 3].into_iter().zip(out) {
+                    let want = oracle.one(asked, rows.row(id));
+                    assert_eq!(got, want, "{:?} d={dimension} shift={shift}", kernel.backend());
+                    assert_eq!(kernel.one(asked, rows.row(id)), want, "{:?} d={dimension}", kernel.backend());
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 0);
+}
+
+/// The oracle itself, by hand: byte j holds number j and number h + j.
+#[test]
+fn a_row_of_nibbles_holds_its_second_half_in_the_high_bits() {
+    let query = [1, 10, 100, -1i8 as u8];
+    let oracle = scalar::kernel(Operation::DotNibbles, Element::I8, Element::U8, 4);
+    assert_eq!(oracle.one(&query, &[0x31, 0xf2]), (1 + 20 + 300 - 15) as f32);
+}
+
+#[test]
 fn an_id_beyond_the_rows_is_caught() {
     let rows = [0u8; 64];
     let rows = Rows { bytes: &rows, stride: 32 };
