@@ -55,6 +55,38 @@ impl Deadline {
     }
 }
 
+/// The nodes that a walk expands next, together: a batch of many rows keeps the memory busier than one of few.
+#[derive(Default)]
+struct Pending {
+    nodes: [u32; Pending::MOST],
+    count: usize,
+}
+
+impl Pending {
+    const MOST: usize = 3;
+
+    /// Takes the nearest that are not expanded; one, as long as the pool has room, since nearer ones come quickly then.
+    #[inline]
+    fn take(&mut self, pool: &mut Pool) {
+        let most = if pool.is_full() { Pending::MOST } else { 1 };
+        self.count = 0;
+        while self.count < most
+            && let Some(node) = pool.expand()
+        {
+            self.nodes[self.count] = node;
+            self.count += 1;
+        }
+    }
+
+    fn nodes(&self) -> &[u32] {
+        &self.nodes[..self.count]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// A walk looks at the clock after so many nodes (a power of 2).
 const CLOCK: usize = 16;
 
@@ -74,19 +106,20 @@ pub struct Scratch {
 }
 
 impl Graph {
-    /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`. Dead nodes may be among the found,
-    /// but do not count towards `ef`.
+    /// The `ef` nodes nearest to a code, or `least` if that is more, as (distance, node) ascending, replacing `found`. Of more
+    /// than `ef`, only the `ef` nearest are expanded. Dead nodes may be among the found, but do not count.
     pub fn search(
         &self,
         codes: &Codes,
         query: &[u8],
-        ef: usize,
+        (ef, least): (usize, usize),
         scratch: &mut Scratch,
         found: &mut Vec<(f32, u32)>,
     ) -> WalkStats {
         found.clear();
         if let Some(starts) = self.starts(codes, query, scratch) {
-            self.walk(codes, query, &starts, ef, 0, 0, scratch);
+            scratch.pool.reset_narrow(least, ef);
+            self.walk_pool(codes, query, &starts, 0, scratch);
             found.extend(scratch.pool.iter());
         }
         scratch.stats
@@ -157,6 +190,18 @@ impl Graph {
         scratch: &mut Scratch,
     ) {
         scratch.pool.reset(ef, salt);
+        self.walk_pool(codes, query, starts, level, scratch);
+    }
+
+    /// The walk, with the scratch's pool as it was reset, through dead nodes.
+    fn walk_pool(
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        starts: &[(f32, u32)],
+        level: u8,
+        scratch: &mut Scratch,
+    ) {
         if self.dead_nodes() == 0 {
             self.walk_among::<false, false>(codes, query, starts, level, |_| false, scratch);
         } else {
@@ -191,29 +236,39 @@ impl Graph {
                 offer(pool, distance, node);
             }
         }
-        let mut pending = None;
+        let mut pending = Pending::default();
         loop {
-            pending = pending.or_else(|| pool.expand());
+            if pending.is_empty() {
+                pending.take(pool);
+            }
             coming.clear();
-            if let Some(node) = pending.take() {
+            if pending.is_empty() {
+                if batch.is_empty() {
+                    break;
+                }
+            } else {
                 if (LATE && pool.is_crowded()) || deadline.ends(stats) {
                     break;
                 }
-                self.gather(node, level, nodes, visited, coming);
+                for &node in pending.nodes() {
+                    self.gather(node, level, nodes, visited, coming);
+                    stats.expanded += 1;
+                }
                 codes.prefetch(coming);
-                stats.expanded += 1;
-            } else if batch.is_empty() {
-                break;
             }
-            // What comes after what is coming: its row arrives while the batch is compared.
-            pending = pool.expand();
-            if let Some(next) = pending {
+            // What comes after what is coming: its rows arrive while the batch is compared.
+            pending.take(pool);
+            for &next in pending.nodes() {
                 self.prefetch_row(next, level);
             }
             codes.distances(query, batch, distances);
             stats.visited += batch.len();
-            for (&distance, &node) in distances.iter().zip(batch.iter()) {
-                offer(pool, distance, node);
+            if GHOSTS {
+                for (&distance, &node) in distances.iter().zip(batch.iter()) {
+                    offer(pool, distance, node);
+                }
+            } else {
+                pool.offer_all(distances, batch);
             }
             std::mem::swap(batch, coming);
         }
