@@ -146,7 +146,7 @@ impl Graph {
             }
         }
         while let Some(Reverse((bits, node))) = frontier.pop() {
-            if pool.rejects(unordered(bits)) || deadline.ends(stats) {
+            if pool.rejects(unordered(bits)) || deadline.ends() {
                 break;
             }
             let node_passes = passes(node);

@@ -29,12 +29,13 @@ pub(super) type Frontier = BinaryHeap<Reverse<(u32, u32)>>;
 pub struct Deadline {
     at: Option<Instant>,
     passed: bool,
+    rounds: usize,
 }
 
 impl Deadline {
     /// At a time, or never.
     pub fn at(at: Option<Instant>) -> Deadline {
-        Deadline { at, passed: false }
+        Deadline { at, passed: false, rounds: 0 }
     }
 
     /// Whether a search has been ended by it.
@@ -50,8 +51,9 @@ impl Deadline {
 
     /// Whether a walk should end, looking at the clock now and then.
     #[inline]
-    pub(super) fn ends(&mut self, stats: &WalkStats) -> bool {
-        self.at.is_some() && stats.expanded % CLOCK == CLOCK - 1 && self.passes_now()
+    pub(super) fn ends(&mut self) -> bool {
+        self.rounds += 1;
+        self.at.is_some() && self.rounds.is_multiple_of(CLOCK) && self.passes_now()
     }
 }
 
@@ -87,7 +89,7 @@ impl Pending {
     }
 }
 
-/// A walk looks at the clock after so many nodes (a power of 2).
+/// A walk looks at the clock once in so many rounds.
 const CLOCK: usize = 16;
 
 /// Memory of one search at a time, reused.
@@ -247,7 +249,7 @@ impl Graph {
                     break;
                 }
             } else {
-                if (LATE && pool.is_crowded()) || deadline.ends(stats) {
+                if (LATE && pool.is_crowded()) || deadline.ends() {
                     break;
                 }
                 for &node in pending.nodes() {

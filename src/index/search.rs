@@ -181,6 +181,11 @@ impl Index {
         // A walk that did not come by as many as there are, the few among them.
         let few = selection.few.iter().filter(|&&slot| selection.lets(slot)).count();
         let short = candidates.len() < task.k.min(matching + few);
+        if short && kind == PlanKind::Graph && task.width < task.ef && !buffers.walk.deadline.has_passed() {
+            let mut found = self.search_with(&Task { width: task.ef, ..*task }, exact, plan, buffers);
+            found.visited += visited;
+            return found;
+        }
         let counted = !open || self.is_changing(view);
         if nominated && counted && kind != PlanKind::Scan && short && !buffers.walk.deadline.has_passed() {
             kind = PlanKind::Scan;

@@ -1,5 +1,5 @@
-//! The loops over blocks and rows that all kernels with intrinsics share: one row at a time with four accumulators, or
-//! four rows at a time that share the loads of the query and the last sum.
+//! The loops over blocks and rows that all kernels with intrinsics share: four rows at a time that share the loads of the
+//! query and the last sum. A row's value is the same, to the last bit, whatever rows it is computed with.
 //!
 //! A [`Step`] says how one block of a query and a row changes an accumulator, an [`InstructionSet`] which steps to
 //! take. Everything here is `inline(always)`, so that it becomes part of the two functions of an instruction set that
@@ -169,34 +169,7 @@ pub(super) unsafe fn one<S: Step>(query: *const u8, row: *const u8, length: usiz
     // SAFETY: every pointer stays within `length` elements.
     unsafe {
         let start = start::<S>(query, length);
-        one_from::<S>(query, row, start, length)
-    }
-}
-
-/// # Safety
-/// As [`Step`], for `length` elements.
-#[inline(always)]
-unsafe fn one_from<S: Step>(query: *const u8, row: *const u8, start: S::Sum, length: usize) -> f32 {
-    // SAFETY: every pointer stays within `length` elements.
-    unsafe {
-        let mut sums = [start, Sum::zero(), Sum::zero(), Sum::zero()];
-        let mut index = 0;
-        while index + 4 * S::BLOCK <= length {
-            for (lane, sum) in sums.iter_mut().enumerate() {
-                let at = index + lane * S::BLOCK;
-                *sum = S::step(*sum, query.add(at * S::QUERY), row.add(at * S::ROW), Part::Whole, length);
-            }
-            index += 4 * S::BLOCK;
-        }
-        while index + S::BLOCK <= length {
-            sums[0] =
-                S::step(sums[0], query.add(index * S::QUERY), row.add(index * S::ROW), Part::Whole, length);
-            index += S::BLOCK;
-        }
-        if let Some((index, part)) = rest::<S>(length) {
-            sums[1] = S::step(sums[1], query.add(index * S::QUERY), row.add(index * S::ROW), part, length);
-        }
-        sums[0].add(sums[1]).add(sums[2].add(sums[3])).total()
+        four_from::<S>(query, [row; 4], start, length)[0]
     }
 }
 
@@ -271,8 +244,13 @@ pub(super) unsafe fn many<S: Step>(
             let values = four_from::<S>(query, group.map(row), start, length);
             out.add(4 * index).cast::<[f32; 4]>().write_unaligned(values);
         }
-        for (index, &id) in rest.iter().enumerate() {
-            out.add(4 * groups.len() + index).write(one_from::<S>(query, row(id), start, length));
+        // The last rows as four of which some are the same.
+        if let Some(&last) = rest.last() {
+            let group = std::array::from_fn(|place| rest.get(place).copied().unwrap_or(last));
+            let values = four_from::<S>(query, group.map(row), start, length);
+            for (place, value) in values.into_iter().enumerate().take(rest.len()) {
+                out.add(4 * groups.len() + place).write(value);
+            }
         }
     }
 }

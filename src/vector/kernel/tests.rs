@@ -202,3 +202,31 @@ fn an_id_beyond_the_rows_is_caught() {
         }
     }
 }
+
+#[test]
+fn a_value_does_not_depend_on_the_other_rows() {
+    let mut seed = 5;
+    for (pair, operation) in PAIRS.iter().flat_map(|pair| OPERATIONS.map(|operation| (*pair, operation))) {
+        for dimension in [1, 20, 33, 100, 129, 384, 777] {
+            let stored: Vec<u8> = (0..9).flat_map(|_| row(pair.1, dimension, 0, &mut seed)).collect();
+            let query = row(pair.0, dimension, 0, &mut seed);
+            let rows = Rows { bytes: &stored, stride: dimension * pair.1.size() };
+            for backend in Backend::ALL {
+                let Some(kernel) = with_backend(backend, operation, pair.0, pair.1, dimension) else {
+                    continue;
+                };
+                let (mut all, mut some) = (Vec::new(), Vec::new());
+                kernel.many(&query, rows, &[0, 1, 2, 3, 4, 5, 6, 7, 8], &mut all);
+                for id in 0..9u32 {
+                    assert_eq!(kernel.one(&query, rows.row(id)).to_bits(), all[id as usize].to_bits());
+                    kernel.many(&query, rows, &[8 - id, id], &mut some);
+                    assert_eq!(
+                        some[1].to_bits(),
+                        all[id as usize].to_bits(),
+                        "{backend:?} {operation:?} {dimension}"
+                    );
+                }
+            }
+        }
+    }
+}
