@@ -5,8 +5,9 @@
 use std::arch::x86_64::*;
 
 use super::gather::{self, InstructionSet};
-use super::lanes::{LAST, Lanes, Part, Vnni, padded};
-use super::step::{ByteL2, NibbleDot, SignedDot, Step, VnniDot, VnniL2, VnniNibbleDot};
+use super::lanes::{LAST, Lanes, Part, padded};
+use super::step::{ByteL2, NibbleDot, SignedDot, Step};
+use super::vnni::{Vnni, VnniDot, VnniL2, VnniNibbleDot};
 use super::{Backend, Element, Kernel, Operation, Rows};
 
 pub(super) fn kernel(

@@ -51,20 +51,6 @@ pub(super) trait Lanes: Copy + 'static {
     unsafe fn dot_nibbles(sum: Self::I, low: Self::I, high: Self::I, packed: Self::I) -> Self::I;
 }
 
-/// Registers that have VNNI's product of unsigned and signed bytes, added to i32 sums by fours.
-///
-/// # Safety
-/// Callers have it.
-pub(super) trait Vnni: Lanes {
-    unsafe fn dot_mixed(sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
-    unsafe fn sub_i32(a: Self::I, b: Self::I) -> Self::I;
-    /// The byte in the part, zeros elsewhere.
-    unsafe fn splat_part(byte: u8, part: Part) -> Self::I;
-    unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
-    /// i32 sums divided by 16, rounding down.
-    unsafe fn sixteenth(sum: Self::I) -> Self::I;
-}
-
 /// The element type of rows that are compared with f32 queries.
 ///
 /// # Safety

@@ -11,15 +11,19 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod gather;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod scalar;
 mod simd;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod step;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::fmt::Debug;
 
@@ -52,17 +56,23 @@ pub enum Backend {
     AvxVnni,
     /// Own AVX2 + FMA + F16C intrinsics.
     Avx2,
+    /// Own NEON intrinsics, with dot products for bytes.
+    NeonDot,
+    /// Own NEON intrinsics.
+    Neon,
     /// The simsimd library, which chooses among its own instruction sets.
     Simsimd,
 }
 
 impl Backend {
     /// All backends, the fastest first.
-    pub const ALL: [Backend; 7] = [
+    pub const ALL: [Backend; 9] = [
         Backend::Avx512Vnni,
         Backend::Avx512,
         Backend::AvxVnni,
         Backend::Avx2,
+        Backend::NeonDot,
+        Backend::Neon,
         Backend::Simsimd,
         Backend::Portable,
         Backend::Scalar,
@@ -143,6 +153,12 @@ pub fn with_backend(
         Backend::Avx2 => avx2::kernel(operation, query, row, dimension),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Avx512Vnni | Backend::Avx512 | Backend::AvxVnni | Backend::Avx2 => None,
+        #[cfg(target_arch = "aarch64")]
+        Backend::NeonDot => neon::dot_kernel(operation, query, row, dimension),
+        #[cfg(target_arch = "aarch64")]
+        Backend::Neon => neon::kernel(operation, query, row, dimension),
+        #[cfg(not(target_arch = "aarch64"))]
+        Backend::NeonDot | Backend::Neon => None,
         Backend::Simsimd => simd::kernel(operation, query, row, dimension),
     }
 }
@@ -157,7 +173,12 @@ pub fn prefetch<T>(address: *const T) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; the intrinsic is not stable.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
 
