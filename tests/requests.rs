@@ -68,6 +68,30 @@ async fn a_given_list_keeps_its_order_or_is_ranked() {
 }
 
 #[tokio::test]
+async fn a_short_list_says_why_and_a_context_of_another_type_where_it_is_wrong() {
+    let house = House::new().await;
+    let list = json!({"ids": ["i07", "gone", "i03"]});
+    for rank in [json!({}), json!({"rules": [{"name": "r", "when": {"section": "s1"}, "multiply": 2}]})] {
+        let answer = house.search(json!({"query": list, "limit": 5, "rank": rank})).await;
+        let reason = format!("2 of the {ITEMS} items that match were retrieved");
+        assert_eq!(
+            answer["shortfalls"],
+            json!([{"name": "results", "wanted": 5, "got": 2, "reason": reason}])
+        );
+        let nothing =
+            json!({"query": {"item": "i01"}, "filter": {"size": {"lt": -1}}, "limit": 2, "rank": rank});
+        let answer = house.search(nothing).await;
+        assert_eq!(answer["shortfalls"][0]["reason"], "0 items match", "{answer}");
+    }
+    let rank = json!({"context": {"minor": "bool", "likes": "weights"}});
+    for (name, wrong) in [("minor", json!("yes")), ("likes", json!({"acme": "much"}))] {
+        let search = json!({"query": {"item": "i01"}, "rank": rank, "context": {name: wrong}});
+        let wanted = (400, "invalid-filter".to_owned(), format!("/context/{name}"));
+        assert_eq!(house.refused("POST", "/search", &search).await, wanted);
+    }
+}
+
+#[tokio::test]
 async fn sources_share_the_list_and_name_themselves() {
     let house = House::new().await;
     let sources = json!([

@@ -15,7 +15,7 @@ pub enum SearchError {
         reason: String,
     },
     /// A number, or a number of things, is out of its range.
-    #[error("{name} is {value}, allowed is {least} to {limit} (setting `{setting}`)")]
+    #[error("{name} is {value}, allowed is {least} to {limit}{}", named(setting))]
     OutOfRange {
         /// Where.
         pointer: String,
@@ -27,7 +27,7 @@ pub enum SearchError {
         least: u64,
         /// The largest allowed.
         limit: u64,
-        /// The setting that says so.
+        /// The setting that says so; `none` where there is no setting.
         setting: &'static str,
     },
     /// The item to search by is not in the collection, or none of the several is.
@@ -97,6 +97,14 @@ pub enum SearchError {
         /// What there is.
         covers: u64,
     },
+}
+
+/// The setting of a limit, in words.
+fn named(setting: &str) -> String {
+    match setting {
+        "none" => String::new(),
+        setting => format!(" (setting `{setting}`)"),
+    }
 }
 
 impl SearchError {

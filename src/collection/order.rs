@@ -1,5 +1,7 @@
 //! Candidates by an attribute's value, without a vector: for users without history.
 
+use std::cmp::Ordering;
+
 use super::SearchError;
 use super::request::OrderBy;
 use super::state::Facts;
@@ -8,6 +10,8 @@ use crate::index::{Schema, View};
 
 /// Between two looks at the clock.
 const SOME: usize = 4096;
+/// Fewer than twice as many are not worth a selection.
+const FEW: usize = 256;
 
 /// A checked order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,24 +66,15 @@ impl Order {
     ) -> Ordered {
         let by_key =
             |a: &(Key, u32), b: &(Key, u32)| b.0.cmp(&a.0).then_with(|| view.id(a.1).cmp(view.id(b.1)));
-        let mut kept: Vec<(Key, u32)> = Vec::new();
         let mut interrupted = false;
-        for (count, item) in items.enumerate() {
-            if count % SOME == SOME - 1 && view.deadline().is_some_and(|at| std::time::Instant::now() >= at) {
-                interrupted = true;
-                break;
-            }
-            kept.push((self.key(view, facts, item), item));
-            if kept.len() >= 4 * wanted.max(SOME) {
-                kept.select_nth_unstable_by(wanted - 1, by_key);
-                kept.truncate(wanted);
-            }
-        }
-        kept.sort_unstable_by(by_key);
-        kept.truncate(wanted);
-        let items =
-            kept.into_iter().map(|(_, item)| (item, self.value(view, facts, item).map(Number::float)));
-        Ordered { items: items.collect(), interrupted }
+        let in_time = |(count, item): (usize, u32)| {
+            interrupted =
+                count % SOME == SOME - 1 && view.deadline().is_some_and(|at| std::time::Instant::now() >= at);
+            (!interrupted).then(|| (self.key(view, facts, item), item))
+        };
+        let first = first(items.enumerate().map_while(in_time), wanted, by_key);
+        let value = |(_, item)| (item, self.value(view, facts, item).map(Number::float));
+        Ordered { items: first.into_iter().map(value).collect(), interrupted }
     }
 
     /// What an item without a profile scores: the value, or minus it when the smallest comes first.
@@ -106,6 +101,25 @@ impl Order {
             },
         })
     }
+}
+
+/// The first `wanted` (at least 1), in order. Once there are so many, the last of them is what others are compared with, which
+/// most lose.
+fn first<T: Copy>(items: impl Iterator<Item = T>, wanted: usize, by: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let (mut kept, mut last) = (Vec::new(), None);
+    for item in items {
+        if last.is_some_and(|last| by(&item, &last).is_gt()) {
+            continue;
+        }
+        kept.push(item);
+        if kept.len() >= 2 * wanted.max(FEW) {
+            last = Some(*kept.select_nth_unstable_by(wanted - 1, &by).1);
+            kept.truncate(wanted);
+        }
+    }
+    kept.sort_unstable_by(by);
+    kept.truncate(wanted);
+    kept
 }
 
 /// Larger comes first; None last.
@@ -150,5 +164,20 @@ mod tests {
         assert_eq!(Number::Float(-0.0).ordered(), Number::Float(0.0).ordered());
         let backwards: Vec<i64> = ordered.iter().map(|&number| !number).collect();
         assert!(backwards.is_sorted_by(|a, b| a > b));
+    }
+    #[test]
+    fn the_first_are_those_of_a_sorted_list() {
+        for (count, wanted, values) in
+            [(0, 3, 5), (5, 9, 2), (5_000, 1, 3), (5_000, 700, 1), (5_000, 700, 9), (20_000, 300, 1 << 20)]
+        {
+            // Many are equal in value; the number breaks ties.
+            let items: Vec<(u64, u64)> = (0..count)
+                .map(|at: u64| ((at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % values, at))
+                .collect();
+            let mut sorted = items.clone();
+            sorted.sort_unstable();
+            sorted.truncate(wanted);
+            assert_eq!(first(items.into_iter().rev(), wanted, Ord::cmp), sorted, "{count} {wanted} {values}");
+        }
     }
 }

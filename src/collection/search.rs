@@ -113,6 +113,12 @@ fn answer<'a>(
     let chosen = choose(&request, moment.state, &moment.view.schema().attributes, moment.caches)?;
     let group_by = request.group_by.as_ref().map(|by| GroupOf::check(moment.index, by)).transpose()?;
     let (request, context) = freeze(request, moment.now);
+    if let Some(profile) = chosen.profile() {
+        profile.check_context(&context).map_err(|FilterError { pointer, reason }| SearchError::Filter {
+            pointer: format!("/context{pointer}"),
+            reason,
+        })?;
+    }
     let facts = Facts::new(moment.view, moment.state, moment.caches);
     let seed = request.seed.unwrap_or_else(draw_seed);
     let search = Search { moment, facts, request: &request, chosen, context, limits, seed };
@@ -484,8 +490,25 @@ impl<'m> Search<'_, 'm> {
             seed: self.seed,
             explain: self.request.explain || self.request.fill.terms,
         };
-        rank(profile, &input).map_err(|error| self.in_profile(error))
+        let mut ranking = rank(profile, &input).map_err(|error| self.in_profile(error))?;
+        if ranking.shortfalls.iter().all(|shortfall| shortfall.name != RESULTS) {
+            ranking.shortfalls.extend(short_list(pool, length, ranking.results.len()));
+        }
+        Ok(ranking)
     }
+}
+
+/// The shortfall of a list that is short.
+const RESULTS: &str = "results";
+
+/// What to say of a list that is short because there was nothing more.
+fn short_list(pool: &Pool, wanted: usize, got: usize) -> Option<Shortfall> {
+    let (found, matching) = (pool.candidates.len(), pool.plan.matching);
+    let reason = match found < matching {
+        true => format!("{found} of the {matching} items that match were retrieved"),
+        false => format!("{matching} items match"),
+    };
+    (got < wanted).then(|| Shortfall { name: RESULTS.to_owned(), wanted, got, reason })
 }
 
 /// What is said of each id of `why`: where it was refused, or what ranking says, with the id.
@@ -536,11 +559,7 @@ fn by_similarity(pool: &Pool, extras: &Extras, limit: usize) -> Ranking {
         explain: None,
     };
     let results: Vec<Ranked> = pool.candidates.iter().take(limit).map(rank).collect();
-    let mut shortfalls = Vec::new();
-    if results.len() < limit {
-        let reason = format!("{} items match", pool.plan.matching);
-        shortfalls.push(Shortfall { name: "results".to_owned(), wanted: limit, got: results.len(), reason });
-    }
+    let shortfalls = short_list(pool, limit, results.len()).into_iter().collect();
     let why = extras.why.iter().map(|asked| {
         let nearer = pool.candidates.iter().position(|one| one.item == asked.item);
         let place = nearer.map(|place| place + 1);

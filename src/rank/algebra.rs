@@ -5,9 +5,21 @@
 //! 0, put anywhere into such a row never lowers the result. So a boost never demotes, exactly. Products and sums are
 //! carried with room to spare, so that large and small ones meet before either is lost.
 
+use crate::attributes::Bitset;
 use crate::vector::Metric;
 
+/// The utilities of many similarities.
+pub(super) fn utilities(metric: Metric, similarities: impl Iterator<Item = f32>) -> Vec<f64> {
+    // The metric is settled outside of the loops.
+    match metric {
+        Metric::Cosine => similarities.map(|s| utility(Metric::Cosine, s)).collect(),
+        Metric::Dot => similarities.map(|s| utility(Metric::Dot, s)).collect(),
+        Metric::L2 => similarities.map(|s| utility(Metric::L2, s)).collect(),
+    }
+}
+
 /// A similarity made positive, higher is better: what scoring uses instead of it.
+#[inline]
 pub(super) fn utility(metric: Metric, similarity: f32) -> f64 {
     let s = f64::from(similarity);
     if s.is_nan() {
@@ -50,10 +62,9 @@ impl Wide {
 
     fn times(self, other: Wide) -> Wide {
         let (fraction, exponent) = (self.fraction * other.fraction, self.exponent + other.exponent);
-        match fraction >= 2.0 {
-            true => Wide { fraction: fraction / 2.0, exponent: exponent + 1 },
-            false => Wide { fraction, exponent },
-        }
+        // As likely as not: a choice of values, not a branch to mispredict.
+        let carry = fraction >= 2.0;
+        Wide { fraction: fraction * if carry { 0.5 } else { 1.0 }, exponent: exponent + i32::from(carry) }
     }
 
     /// The nearest finite number.
@@ -74,18 +85,61 @@ impl Wide {
 /// Addends are summed this much smaller: more rules than this a profile cannot have.
 const ROOM: f64 = 128.0;
 
-/// The score of a base of at least 0 and the effects of rules, each list in ascending order.
-pub(super) fn combine(base: f64, factors: &[f64], addends: &[f64]) -> f64 {
-    let scaled = match factors {
-        [] => base,
-        factors => {
-            let wide = factors.iter().map(|factor| Wide::new(*factor));
-            wide.fold(Wide::new(base), Wide::times).number()
+/// What a rule does to a score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// By a number above 0.
+    Multiply(f64),
+    Add(f64),
+}
+
+/// The score of a base of at least 0 after the steps of rules: factors first, factors and addends each in ascending order.
+pub(super) fn combine(base: f64, steps: impl Iterator<Item = Step>) -> f64 {
+    let (mut scaled, mut sum) = (Wide::new(base), 0.0);
+    for step in steps {
+        match step {
+            Step::Multiply(factor) => scaled = scaled.times(Wide::new(factor)),
+            Step::Add(addend) => sum += addend / ROOM,
         }
-    };
-    let sum = addends.iter().fold(0.0, |sum, addend| sum + addend / ROOM);
+    }
+    total(scaled.number(), sum)
+}
+
+/// The scores of many bases, to the bit as by [`combine`]: a step at a time, over the places that it is for.
+pub(super) fn combine_all(bases: &[f64], steps: &[(Step, &Bitset)]) -> Vec<f64> {
+    if !bases.iter().fold(true, |all, base| all & is_tame(*base)) || !are_tame(steps) {
+        let of =
+            |place: u32| steps.iter().filter(move |(_, hits)| hits.contains(place)).map(|(step, _)| *step);
+        return (0..).zip(bases).map(|(place, base)| combine(*base, of(place))).collect();
+    }
+    let (mut scaled, mut sums) = (bases.to_vec(), vec![0.0; bases.len()]);
+    for (step, hits) in steps {
+        match step {
+            Step::Multiply(factor) => hits.iter().for_each(|place| scaled[place as usize] *= factor),
+            Step::Add(addend) => hits.iter().for_each(|place| sums[place as usize] += addend / ROOM),
+        }
+    }
+    scaled.into_iter().zip(sums).map(|(scaled, sum)| total(scaled, sum)).collect()
+}
+
+fn total(scaled: f64, sum: f64) -> f64 {
     // Adding 0 makes -0 into 0.
     finite((scaled / ROOM + sum) * ROOM) + 0.0
+}
+
+/// Whether plain products of a base are the wide ones, as long as those of its factors are tame: far from both ends of f64's
+/// normal range.
+fn is_tame(base: f64) -> bool {
+    (base == 0.0) | ((1e-100 < base) & (base < 1e100))
+}
+
+/// Whether no product of some of these factors leaves 1e-100 to 1e100.
+fn are_tame(steps: &[(Step, &Bitset)]) -> bool {
+    let decades = |(step, _): &(Step, &Bitset)| match step {
+        Step::Multiply(factor) => factor.log10().abs(),
+        Step::Add(_) => 0.0,
+    };
+    steps.iter().map(decades).sum::<f64>() < 100.0
 }
 
 #[cfg(test)]
@@ -93,6 +147,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn combine(base: f64, factors: &[f64], addends: &[f64]) -> f64 {
+        let factors = factors.iter().map(|factor| Step::Multiply(*factor));
+        super::combine(base, factors.chain(addends.iter().map(|addend| Step::Add(*addend))))
+    }
 
     fn sorted(mut numbers: Vec<f64>) -> Vec<f64> {
         numbers.sort_by(f64::total_cmp);
@@ -152,6 +211,28 @@ mod tests {
         fn scores_are_finite(base in any_base(), factors: Vec<f64>, addends: Vec<f64>) {
             let positive = factors.into_iter().map(|factor| factor.abs().max(f64::MIN_POSITIVE));
             prop_assert!(combine(base, &effects(positive.collect()), &effects(addends)).is_finite());
+        }
+
+        #[test]
+        fn many_at_once_are_each_alone(
+            bases in prop::collection::vec(any_base(), 1..90),
+            factors in prop::collection::vec(prop_oneof![0.1..10.0f64, 1e-60..1e60f64, 1e-300..1e300f64], 0..8),
+            addends in prop::collection::vec(prop_oneof![-10.0..10.0f64, any::<f64>()], 0..8),
+            tame: bool, seed: u32,
+        ) {
+            let bases: Vec<f64> = bases.into_iter().map(|base| if tame { base.min(1e3) } else { base }).collect();
+            let factors = effects(factors.into_iter().map(|factor| if tame { factor.clamp(0.01, 99.0) } else { factor }).collect());
+            let steps = factors.into_iter().map(Step::Multiply).chain(effects(addends).into_iter().map(Step::Add));
+            let hits = |rule: u32| {
+                Bitset::from_fn(bases.len(), |place| (place + rule).wrapping_mul(seed | 1).wrapping_mul(0x9e37_79b9) >> 31 == 1)
+            };
+            let steps: Vec<(Step, Bitset)> = (0..).zip(steps).map(|(rule, step)| (step, hits(rule))).collect();
+            let borrowed: Vec<(Step, &Bitset)> = steps.iter().map(|(step, hits)| (*step, hits)).collect();
+            let scores = combine_all(&bases, &borrowed);
+            for (place, base) in (0..).zip(&bases) {
+                let acting = steps.iter().filter(|(_, hits)| hits.contains(place)).map(|(step, _)| *step);
+                prop_assert_eq!(scores[place as usize].to_bits(), super::combine(*base, acting).to_bits());
+            }
         }
 
         /// To the last bit, whatever else acts.

@@ -4,8 +4,7 @@
 //! least of all that are enforced; a window is checked against the positions that a number has in the list. Counts and
 //! positions cover everything on the list: pins, explored items and what filled it.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 
 use super::Shortfall;
 use super::pool::Pool;
@@ -24,8 +23,10 @@ pub(super) struct Limits<'a> {
     values: Vec<(usize, u64)>,
     counts: Vec<u32>,
     caps: Vec<u32>,
-    /// By number: positions in the list, ascending; kept when there are windows.
+    /// By number: positions in the list, ascending; kept of the attributes that windows count.
     positions: Vec<Vec<u32>>,
+    /// By counted attribute: whether a window counts it.
+    windowed: Vec<bool>,
     windows: Vec<usize>,
     mins: Vec<usize>,
 }
@@ -85,9 +86,13 @@ impl<'a> Limits<'a> {
         ordinals.sort_unstable();
         ordinals.dedup();
         let mut numbers = Numbers::new(ordinals.len(), pool.scored.len());
-        for scored in &pool.scored {
+        let items: Vec<u32> = pool.scored.iter().map(|scored| scored.item).collect();
+        let codes: Vec<Vec<&[u32]>> =
+            ordinals.iter().map(|ordinal| columns.code_lists(*ordinal, &items)).collect();
+        for (place, item) in items.iter().enumerate() {
             for (attribute, ordinal) in ordinals.iter().enumerate() {
-                numbers.add(attribute, *ordinal, scored.item, columns);
+                let plain = || columns.get(*ordinal, *item).as_ref().and_then(plain_key);
+                numbers.add(attribute, codes[attribute][place], plain);
             }
             numbers.ends.push(numbers.keys.len() as u32);
         }
@@ -97,8 +102,8 @@ impl<'a> Limits<'a> {
             let only = match key {
                 None => Only::Every,
                 Some(key) => {
-                    let number = key.and_then(|key| numbers.tables[attribute].get(&key));
-                    number.map_or(Only::Nobody, |number| Only::Number(*number))
+                    let number = key.and_then(|key| numbers.find(attribute, key));
+                    number.map_or(Only::Nobody, Only::Number)
                 }
             };
             Active { limit, relax, state: State::Enforced, most: limit.most(wanted), attribute, only }
@@ -111,9 +116,12 @@ impl<'a> Limits<'a> {
         let mins = of_kind(|bound| matches!(bound, Bound::Min(_)));
         let count = numbers.values.len();
         let positions = if windows.is_empty() { Vec::new() } else { vec![Vec::new(); count] };
+        let mut windowed = vec![false; ordinals.len()];
+        windows.iter().for_each(|window| windowed[active[*window].attribute] = true);
         let Numbers { keys, ends, values, .. } = numbers;
         let (counts, caps) = (vec![0; count], vec![NO_CAP; count]);
-        let mut limits = Limits { active, keys, ends, values, counts, caps, positions, windows, mins };
+        let mut limits =
+            Limits { active, keys, ends, values, counts, caps, positions, windowed, windows, mins };
         limits.set_caps();
         limits
     }
@@ -265,7 +273,8 @@ impl<'a> Limits<'a> {
         for at in start..self.ends[place] as usize {
             let number = self.keys[at] as usize;
             self.counts[number] = if put { self.counts[number] + 1 } else { self.counts[number] - 1 };
-            if let Some(line) = self.positions.get_mut(number) {
+            if self.windowed[self.values[number].0] {
+                let line = &mut self.positions[number];
                 let at = line.partition_point(|other| (*other as usize) < position);
                 match put {
                     true => line.insert(at, position as u32),
@@ -347,7 +356,8 @@ impl<'a> Limits<'a> {
             let reason = "no more such candidates that the other limits leave room for".to_owned();
             return (got < min).then_some(Shortfall { name, wanted, got, reason });
         }
-        let numbers = (0..self.values.len() as u32).filter(|number| self.counted_by(active, *number));
+        let numbers = (0..).zip(&self.counts).filter(|(_, count)| **count as usize > *most);
+        let numbers = numbers.map(|(number, _)| number).filter(|number| self.counted_by(active, *number));
         let (got, number) = numbers.map(|number| (self.most_of(limit, number), number)).max()?;
         if got <= *most {
             return None;
@@ -391,9 +401,10 @@ fn overfull(line: &[u32], position: u32, window: u32, max: usize) -> bool {
     firsts.into_iter().any(|first| first + max <= line.len() && at(first + max) - at(first) < window)
 }
 
-/// Gives values their numbers.
+/// Gives values their numbers: open addressing over a power of two of slots, at most half of them taken.
 struct Numbers {
-    tables: Vec<HashMap<u64, u32, BuildHasherDefault<Spread>>>,
+    /// A number and one; 0 is free.
+    slots: Vec<u32>,
     keys: Vec<u32>,
     ends: Vec<u32>,
     values: Vec<(usize, u64)>,
@@ -401,32 +412,66 @@ struct Numbers {
 
 impl Numbers {
     fn new(attributes: usize, items: usize) -> Self {
-        let table = |_| HashMap::with_capacity_and_hasher(items, BuildHasherDefault::default());
-        let keys = Vec::with_capacity(attributes * items);
-        let tables = (0..attributes).map(table).collect();
-        Numbers { tables, keys, ends: Vec::with_capacity(items), values: Vec::new() }
-    }
-
-    /// Adds the values of an item, each once; none when the attribute is missing.
-    fn add(&mut self, attribute: usize, ordinal: usize, item: u32, columns: &Columns) {
-        let start = self.keys.len();
-        match columns.codes(ordinal, item) {
-            [] => {
-                if let Some(key) = columns.get(ordinal, item).as_ref().and_then(plain_key) {
-                    self.push(attribute, key, start);
-                }
-            }
-            codes => codes.iter().for_each(|code| self.push(attribute, u64::from(*code), start)),
+        let most = attributes * items;
+        Numbers {
+            slots: vec![0; (2 * most).next_power_of_two().max(2)],
+            keys: Vec::with_capacity(most),
+            ends: Vec::with_capacity(items),
+            values: Vec::with_capacity(most),
         }
     }
 
-    fn push(&mut self, attribute: usize, key: u64, start: usize) {
-        let number = *self.tables[attribute].entry(key).or_insert_with(|| {
-            self.values.push((attribute, key));
-            self.values.len() as u32 - 1
-        });
+    /// Adds the values of an item, each once: its codes, or else the plain one; none when the attribute is missing.
+    fn add(&mut self, attribute: usize, codes: &[u32], plain: impl Fn() -> Option<u64>) {
+        let start = self.keys.len();
+        match codes {
+            [] => {
+                if let Some(key) = plain() {
+                    self.push((attribute, key), start);
+                }
+            }
+            codes => codes.iter().for_each(|code| self.push((attribute, u64::from(*code)), start)),
+        }
+    }
+
+    fn push(&mut self, value: (usize, u64), start: usize) {
+        let slot = self.slot(value);
+        if self.slots[slot] == 0 {
+            self.values.push(value);
+            self.slots[slot] = self.values.len() as u32;
+        }
+        let number = self.slots[slot] - 1;
+        if 2 * self.values.len() > self.slots.len() {
+            self.grow();
+        }
         if !self.keys[start..].contains(&number) {
             self.keys.push(number);
+        }
+    }
+
+    /// The number of a value, if an item has it.
+    fn find(&self, attribute: usize, key: u64) -> Option<u32> {
+        self.slots[self.slot((attribute, key))].checked_sub(1)
+    }
+
+    /// Where a value is, or would be.
+    fn slot(&self, value: (usize, u64)) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = (spread(spread(value.0 as u64) ^ value.1) >> 32) as usize & mask;
+        loop {
+            match self.slots[slot] {
+                0 => return slot,
+                taken if self.values[taken as usize - 1] == value => return slot,
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        self.slots = vec![0; 2 * self.slots.len()];
+        for number in 0..self.values.len() {
+            let slot = self.slot(self.values[number]);
+            self.slots[slot] = number as u32 + 1;
         }
     }
 }
@@ -463,7 +508,12 @@ impl Hasher for Spread {
         self.write_u64(u64::from(number));
     }
     fn write_u64(&mut self, number: u64) {
-        let spread = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let spread = spread(self.0 ^ number);
         self.0 = spread ^ (spread >> 32);
     }
+}
+
+/// The upper bits depend on all of the number's.
+fn spread(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

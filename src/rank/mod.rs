@@ -216,10 +216,11 @@ fn scored(
     input: &RankInput<'_>,
     watch: &mut Watch,
 ) -> Result<(Pool, Vec<Bitset>), FilterError> {
-    let bases = scorer.bases(items, &entrants.all);
+    let utilities = scorer.utilities(&entrants.all);
+    let bases = scorer.bases(items, &utilities);
     watch.stages.terms = watch.lap();
     let hits = scorer.hits(items)?;
-    let scores = scorer.scores(&entrants.all, &bases, &hits);
+    let scores = scorer.scores(&entrants.all, &utilities, &bases, &hits);
     watch.stages.rules = watch.lap();
     let pool = Pool::new(scores, entrants.main, input);
     watch.stages.order = watch.lap();
@@ -315,11 +316,14 @@ fn results(explainer: &Explainer<'_>, input: &RankInput<'_>) -> Result<Vec<Ranke
 
 /// What to say when the list is short: nothing unless limits held candidates back.
 fn short_list(fill: &Fill<'_>, pool: &Pool, wanted: usize, got: usize) -> Option<Shortfall> {
+    if got >= wanted {
+        return None;
+    }
     let held = (0..pool.main).filter(|place| !fill.line.has(*place));
     let mut by_limit = std::collections::BTreeMap::<usize, usize>::new();
     held.filter_map(|place| fill.refusals[place])
         .for_each(|refusal| *by_limit.entry(refusal.limit).or_default() += 1);
-    if got >= wanted || by_limit.is_empty() {
+    if by_limit.is_empty() {
         return None;
     }
     let words =

@@ -68,8 +68,8 @@ impl Pool {
     /// Sorts the scored entrants. `places` are kept only when there is something to look up.
     pub(super) fn new(mut scored: Vec<Scored>, main: usize, input: &RankInput<'_>) -> Self {
         let (candidates, others) = scored.split_at_mut(main);
-        candidates.sort_unstable_by(|a, b| order(a, b, input.facts));
-        others.sort_unstable_by(|a, b| order(a, b, input.facts));
+        sort(candidates, input.facts);
+        sort(others, input.facts);
         let lookups = !(input.pinned.is_empty() && input.newcomers.is_empty() && input.why.is_empty());
         let places = if lookups {
             (0..).zip(&scored).map(|(place, one)| (one.item, place)).collect()
@@ -107,6 +107,28 @@ impl Pool {
         places.dedup();
         places
     }
+}
+
+/// By [`order`]. Scores are first sorted as whole numbers, of which the last bits are exchanged for the place: nearly all differ
+/// before that. Then those that are equal so far.
+fn sort(scored: &mut [Scored], facts: &dyn ItemFacts) {
+    let places = scored.len().next_power_of_two() as u64 - 1;
+    let key = |(place, one): (u64, &Scored)| descending(one.score) & !places | place;
+    let mut keys: Vec<u64> = (0..).zip(&*scored).map(key).collect();
+    keys.sort_unstable();
+    let sorted: Vec<Scored> = keys.iter().map(|key| scored[(key & places) as usize]).collect();
+    scored.copy_from_slice(&sorted);
+    for alike in scored.chunk_by_mut(|a, b| descending(a.score) & !places == descending(b.score) & !places) {
+        if alike.len() > 1 {
+            alike.sort_unstable_by(|a, b| order(a, b, facts));
+        }
+    }
+}
+
+/// A number that is the less the greater this one is, by `total_cmp`.
+fn descending(number: f64) -> u64 {
+    let bits = number.to_bits();
+    if bits >> 63 == 0 { !(bits | 1 << 63) } else { bits }
 }
 
 /// Better first: by score, then u, then the id's bytes.

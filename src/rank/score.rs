@@ -6,10 +6,10 @@ use std::hash::BuildHasherDefault;
 use serde_json::Value as Json;
 
 use super::RankInput;
-use super::algebra::{combine, finite, utility};
+use super::algebra::{Step, combine, combine_all, finite, utilities, utility};
 use super::limits::Spread;
 use super::profile::{Effect, Recipe, Rule};
-use super::terms::{Decay, Field, Origin, Place, Source, Term, Transform, Weights, each_weight};
+use super::terms::{Decay, Field, Origin, Place, Source, Term, Transform, Weights, read_weights};
 use crate::attributes::{Bitset, FilterContext, FilterError};
 use crate::index::Candidate;
 
@@ -59,19 +59,6 @@ pub(super) struct Change<'a> {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Multiply(f64),
-    Add(f64),
-}
-
-/// Factors and addends of one candidate; reused from one to the next.
-#[derive(Default)]
-struct Steps {
-    factors: Vec<f64>,
-    addends: Vec<f64>,
-}
-
 /// Weights by dictionary code.
 type Codes = HashMap<u32, f64, BuildHasherDefault<Spread>>;
 
@@ -91,29 +78,29 @@ impl<'a> Scorer<'a> {
         pool: &[u32],
     ) -> Result<Self, FilterError> {
         let change = |&(place, rule): &(usize, &'a Rule)| {
-            let step = match rule.effect {
-                Effect::Multiply { factor, .. } => Step::Multiply(factor),
-                Effect::Add { addend, .. } => Step::Add(addend),
+            let (adds, number, step) = match rule.effect {
+                Effect::Multiply { factor, .. } => (false, factor, Step::Multiply(factor)),
+                Effect::Add { addend, .. } => (true, addend, Step::Add(addend)),
                 Effect::Drop { .. } | Effect::Pin { .. } => return None,
             };
-            Some(Change { rule, place, step })
+            Some((adds, number, Change { rule, place, step }))
         };
-        let mut rules: Vec<_> = rules.iter().filter_map(change).collect();
-        rules.sort_by(|a, b| match (a.step, b.step) {
-            (Step::Multiply(a), Step::Multiply(b)) | (Step::Add(a), Step::Add(b)) => a.total_cmp(&b),
-            (Step::Multiply(_), Step::Add(_)) => std::cmp::Ordering::Less,
-            (Step::Add(_), Step::Multiply(_)) => std::cmp::Ordering::Greater,
-        });
+        let mut changes: Vec<_> = rules.iter().filter_map(change).collect();
+        changes.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let rules = changes.into_iter().map(|(_, _, change)| change).collect();
         let terms =
             recipe.terms.iter().map(|term| Ready::new(term, input, pool)).collect::<Result<_, _>>()?;
         Ok(Scorer { recipe, input, terms, rules })
     }
 
+    /// What each of these candidates is worth to scoring.
+    pub(super) fn utilities(&self, candidates: &[Candidate]) -> Vec<f64> {
+        utilities(self.input.metric, candidates.iter().map(|candidate| candidate.similarity))
+    }
+
     /// The bases of these candidates: `max(0, w u + sum of terms)`.
-    pub(super) fn bases(&self, items: &[u32], candidates: &[Candidate]) -> Vec<f64> {
-        let u = |candidate: &Candidate| utility(self.input.metric, candidate.similarity);
-        let mut bases: Vec<f64> =
-            candidates.iter().map(|candidate| finite(self.recipe.similarity * u(candidate))).collect();
+    pub(super) fn bases(&self, items: &[u32], utilities: &[f64]) -> Vec<f64> {
+        let mut bases: Vec<f64> = utilities.iter().map(|u| finite(self.recipe.similarity * u)).collect();
         let mut values = Vec::with_capacity(items.len());
         for (term, ready) in self.recipe.terms.iter().zip(&self.terms) {
             ready.values(items, self.input, &mut values);
@@ -136,28 +123,26 @@ impl<'a> Scorer<'a> {
     }
 
     /// The scores of these candidates.
-    pub(super) fn scores(&self, candidates: &[Candidate], bases: &[f64], hits: &[Bitset]) -> Vec<Scored> {
-        let mut steps = Steps::default();
-        let scored = |(place, (candidate, base)): (u32, (&Candidate, &f64))| {
-            let acting = hits.iter().enumerate().filter(|(_, hits)| hits.contains(place));
-            let score = self.total(*base, acting.map(|(rule, _)| rule), &mut steps);
+    pub(super) fn scores(
+        &self,
+        candidates: &[Candidate],
+        utilities: &[f64],
+        bases: &[f64],
+        hits: &[Bitset],
+    ) -> Vec<Scored> {
+        let steps: Vec<(Step, &Bitset)> =
+            self.rules.iter().zip(hits).map(|(change, hits)| (change.step, hits)).collect();
+        let scores = combine_all(bases, &steps);
+        let scored = |((candidate, u), score): ((&Candidate, &f64), f64)| {
             let Candidate { item, similarity } = *candidate;
-            Scored { item, similarity, u: utility(self.input.metric, similarity), score }
+            Scored { item, similarity, u: *u, score }
         };
-        (0..).zip(candidates.iter().zip(bases)).map(scored).collect()
+        candidates.iter().zip(utilities).zip(scores).map(scored).collect()
     }
 
     /// A base with the effects of these rules, which come in ascending order.
-    fn total(&self, base: f64, rules: impl Iterator<Item = usize>, steps: &mut Steps) -> f64 {
-        steps.factors.clear();
-        steps.addends.clear();
-        for rule in rules {
-            match self.rules[rule].step {
-                Step::Multiply(factor) => steps.factors.push(factor),
-                Step::Add(addend) => steps.addends.push(addend),
-            }
-        }
-        combine(base, &steps.factors, &steps.addends)
+    fn total(&self, base: f64, rules: impl Iterator<Item = usize>) -> f64 {
+        combine(base, rules.map(|rule| self.rules[rule].step))
     }
 
     /// Works out one candidate's score again, with all its parts.
@@ -171,21 +156,21 @@ impl<'a> Scorer<'a> {
             Part { value, missing, contribution: finite(term.weight * value) }
         };
         let terms = self.recipe.terms.iter().zip(&self.terms).map(part).collect();
-        let base = self.bases(&items, &[candidate])[0];
+        let u = utility(self.input.metric, candidate.similarity);
+        let base = self.bases(&items, &[u])[0];
         let hits = self.hits(&items)?;
         let rules: Vec<usize> = (0..hits.len()).filter(|rule| hits[*rule].contains(0)).collect();
-        let score = self.total(base, rules.iter().copied(), &mut Steps::default());
-        Ok(Sheet { u: utility(self.input.metric, candidate.similarity), terms, base, rules, score })
+        let score = self.total(base, rules.iter().copied());
+        Ok(Sheet { u, terms, base, rules, score })
     }
 
     /// The rules of a sheet, in the profile's order: each with what the score gains by it.
     pub(super) fn changes(&self, sheet: &Sheet) -> Vec<(&'a Rule, f64)> {
-        let mut steps = Steps::default();
         let mut rules = sheet.rules.clone();
         rules.sort_by_key(|rule| self.rules[*rule].place);
         let change = |rule: usize| {
             let others = sheet.rules.iter().copied().filter(|other| *other != rule);
-            (self.rules[rule].rule, finite(sheet.score - self.total(sheet.base, others, &mut steps)))
+            (self.rules[rule].rule, finite(sheet.score - self.total(sheet.base, others)))
         };
         rules.into_iter().map(change).collect()
     }
@@ -209,22 +194,13 @@ impl<'a> Ready<'a> {
                 Ready::Decay { source: decay, field, origin }
             }
             Source::Affinity { ordinal, weights, .. } => {
-                let code = |keyword: &str| input.columns.code(*ordinal, keyword);
-                let mut by_code = Codes::default();
-                match weights {
+                let weights = match weights {
                     Weights::Literal(weights) => {
-                        let known =
-                            weights.iter().filter_map(|(keyword, weight)| Some((code(keyword)?, *weight)));
-                        by_code.extend(known);
+                        weights.iter().map(|(keyword, weight)| (keyword.as_str(), *weight)).collect()
                     }
-                    Weights::Context(name) => {
-                        context_weights(name, &term.pointer, input.context, |keyword, weight| {
-                            by_code.extend(code(keyword).map(|code| (code, weight)));
-                        })?
-                    }
-                }
-                let weights = by_code;
-                Ready::Affinity { ordinal: *ordinal, weights }
+                    Weights::Context(name) => context_weights(name, &term.pointer, input.context)?,
+                };
+                Ready::Affinity { ordinal: *ordinal, weights: by_code(&weights, *ordinal, input) }
             }
         })
     }
@@ -244,13 +220,15 @@ impl<'a> Ready<'a> {
             }
             Ready::Affinity { ordinal, weights } => {
                 values.clear();
-                values.extend(items.iter().map(|item| match input.columns.codes(*ordinal, *item) {
-                    [] => f64::NAN,
-                    codes => {
-                        let weights = codes.iter().map(|code| weights.get(code).copied().unwrap_or(0.0));
-                        weights.fold(0.0, |sum, weight| finite(sum + weight))
-                    }
-                }));
+                values.extend(input.columns.code_lists(*ordinal, items).into_iter().map(
+                    |codes| match codes {
+                        [] => f64::NAN,
+                        codes => {
+                            let weights = codes.iter().map(|code| weights.get(code).copied().unwrap_or(0.0));
+                            weights.fold(0.0, |sum, weight| finite(sum + weight))
+                        }
+                    },
+                ));
             }
         }
     }
@@ -285,16 +263,25 @@ fn range(field: &Field, input: &RankInput<'_>, items: &[u32]) -> (f64, f64) {
     there.fold((f64::MAX, f64::MIN), |(low, high), number| (low.min(number), high.max(number)))
 }
 
-/// Gives `each` the request's weights of this name; none when it sends none.
-fn context_weights(
+/// The weights of those keywords that any item has.
+fn by_code(weights: &[(&str, f64)], ordinal: usize, input: &RankInput<'_>) -> Codes {
+    let keywords: Vec<&str> = weights.iter().map(|(keyword, _)| *keyword).collect();
+    let codes = input.columns.find_codes(ordinal, &keywords);
+    let mut by_code = Codes::with_capacity_and_hasher(weights.len(), BuildHasherDefault::default());
+    let known = codes.into_iter().zip(weights).filter_map(|(code, (_, weight))| Some((code?, *weight)));
+    by_code.extend(known);
+    by_code
+}
+
+/// The request's weights of this name; none when it sends none.
+fn context_weights<'a>(
     name: &str,
     pointer: &str,
-    context: &FilterContext,
-    each: impl FnMut(&str, f64),
-) -> Result<(), FilterError> {
+    context: &'a FilterContext,
+) -> Result<Vec<(&'a str, f64)>, FilterError> {
     match context.values.get(name).unwrap_or(&Json::Null) {
-        Json::Null => Ok(()),
-        json => each_weight(json, each).map_err(|reason| FilterError {
+        Json::Null => Ok(Vec::new()),
+        json => read_weights(json).map_err(|reason| FilterError {
             pointer: format!("{pointer}/affinity/weights"),
             reason: format!("context {name:?}: {reason}"),
         }),

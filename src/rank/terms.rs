@@ -1,7 +1,5 @@
 //! The terms of a score: attribute values, decays and affinities, as a profile writes them.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 
 use super::ProfileError;
@@ -81,7 +79,7 @@ pub(super) enum Origin {
 
 #[derive(Debug)]
 pub(super) enum Weights {
-    Literal(BTreeMap<String, f64>),
+    Literal(Vec<(String, f64)>),
     /// A name of the request's context.
     Context(String),
 }
@@ -285,7 +283,11 @@ fn affinity(fields: &Fields<'_>, names: &Names<'_>) -> Result<Source, ProfileErr
             let reason = format!("{name:?} is not declared in the profile's context as weights");
             return Err(fields.fail("weights", reason));
         }
-        None => Weights::Literal(read_weights(json).map_err(|reason| fields.fail("weights", reason))?),
+        None => {
+            let weights = read_weights(json).map_err(|reason| fields.fail("weights", reason))?;
+            let owned = |(keyword, weight): (&str, f64)| (keyword.to_owned(), weight);
+            Weights::Literal(weights.into_iter().map(owned).collect())
+        }
     };
     Ok(Source::Affinity { field, ordinal, weights })
 }
@@ -294,26 +296,18 @@ fn affinity(fields: &Fields<'_>, names: &Names<'_>) -> Result<Source, ProfileErr
 pub(super) const MAX_WEIGHTS: usize = 10_000;
 
 /// Reads an object of keywords and finite numbers.
-pub(super) fn read_weights(json: &Json) -> Result<BTreeMap<String, f64>, String> {
-    let mut weights = BTreeMap::new();
-    each_weight(json, |keyword, weight| {
-        weights.insert(keyword.to_owned(), weight);
-    })?;
-    Ok(weights)
-}
-
-/// Gives `each` the keywords and finite numbers of an object.
-pub(super) fn each_weight(json: &Json, mut each: impl FnMut(&str, f64)) -> Result<(), String> {
+pub(super) fn read_weights(json: &Json) -> Result<Vec<(&str, f64)>, String> {
     let Json::Object(fields) = json else {
         return Err(format!("expected an object of keywords and numbers, not {}", shown(json)));
     };
     if fields.len() > MAX_WEIGHTS {
         return Err(format!("{} weights given; the limit is {MAX_WEIGHTS}", fields.len()));
     }
-    for (keyword, weight) in fields {
-        each(keyword, number(weight).map_err(|reason| format!("{keyword:?}: {reason}"))?);
-    }
-    Ok(())
+    let weight = |(keyword, weight)| match number(weight) {
+        Ok(weight) => Ok((String::as_str(keyword), weight)),
+        Err(reason) => Err(format!("{keyword:?}: {reason}")),
+    };
+    fields.iter().map(weight).collect()
 }
 
 #[cfg(test)]

@@ -132,18 +132,12 @@ impl Column {
     pub(super) fn numbers(&self, items: &[u32], out: &mut Vec<f64>) {
         match self {
             Column::Int(values) | Column::Time(values) => {
-                let values = values.as_slice();
-                out.extend(items.iter().map(|item| match values.get(*item as usize) {
-                    Some(&value) if value != Self::NO_INT => value as f64,
-                    _ => f64::NAN,
-                }));
+                let number = |value: i64| if value == Self::NO_INT { f64::NAN } else { value as f64 };
+                out.extend(gather(values, items, Self::NO_INT).into_iter().map(number));
             }
             Column::Float(values) => {
-                let values = values.as_slice();
-                out.extend(items.iter().map(|item| match values.get(*item as usize) {
-                    Some(&value) if value.is_finite() => value,
-                    _ => f64::NAN,
-                }));
+                let number = |value: f64| if value.is_finite() { value } else { f64::NAN };
+                out.extend(gather(values, items, f64::NAN).into_iter().map(number));
             }
             other => out.extend(items.iter().map(|item| other.number(*item).unwrap_or(f64::NAN))),
         }
@@ -183,9 +177,34 @@ impl Column {
         }
     }
 
+    /// The codes of these items, each as by `codes`.
+    pub(super) fn code_lists(&self, items: &[u32]) -> Vec<&[u32]> {
+        match self {
+            Column::Keyword { codes, .. } => {
+                let codes = codes.as_slice();
+                let list = |item: &u32| match codes.get(*item as usize) {
+                    Some(code) if *code != 0 => std::slice::from_ref(code),
+                    _ => &[],
+                };
+                items.iter().map(list).collect()
+            }
+            other => items.iter().map(|item| other.codes(*item)).collect(),
+        }
+    }
+
     pub(in crate::attributes) fn code(&self, keyword: &str) -> Option<u32> {
         // A damaged slot can hold u32::MAX, which has no code.
         self.dictionary()?.find(keyword)?.checked_add(1)
+    }
+
+    /// The codes of many keywords, each as by `code`.
+    pub(super) fn find_codes(&self, keywords: &[&str]) -> Vec<Option<u32>> {
+        match self.dictionary() {
+            Some(dictionary) => {
+                dictionary.find_all(keywords).into_iter().map(|number| number?.checked_add(1)).collect()
+            }
+            None => vec![None; keywords.len()],
+        }
     }
 
     pub(in crate::attributes) fn keyword(&self, code: u32) -> Option<&str> {
@@ -234,6 +253,12 @@ impl Column {
             _ => None,
         }
     }
+}
+
+/// The elements of these items, side by side; `none` for an item that is not there. The reads wait for nothing but memory, and
+/// so for it together.
+pub(in crate::attributes) fn gather<T: Copy>(values: &[T], items: &[u32], none: T) -> Vec<T> {
+    items.iter().map(|item| values.get(*item as usize).copied().unwrap_or(none)).collect()
 }
 
 /// The codes at a place as a keywords column stores it; None when missing or damaged.

@@ -17,7 +17,7 @@ mod build;
 mod column;
 
 pub use build::ColumnsBuilder;
-pub(super) use column::{Column, list_at};
+pub(super) use column::{Column, gather, list_at};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -209,9 +209,23 @@ impl Columns {
         self.columns.get(ordinal).map_or(&[], |column| column.codes(item))
     }
 
+    /// The codes of these items, each as by [`Columns::codes`]: read together, for whoever will look at each in turn.
+    pub fn code_lists(&self, ordinal: usize, items: &[u32]) -> Vec<&[u32]> {
+        self.columns
+            .get(ordinal)
+            .map_or_else(|| vec![&[][..]; items.len()], |column| column.code_lists(items))
+    }
+
     /// The dictionary code of a keyword, if any item has it. Codes begin at 1.
     pub fn code(&self, ordinal: usize, keyword: &str) -> Option<u32> {
         self.columns.get(ordinal)?.code(keyword)
+    }
+
+    /// The codes of many keywords, each as by [`Columns::code`].
+    pub fn find_codes(&self, ordinal: usize, keywords: &[&str]) -> Vec<Option<u32>> {
+        self.columns
+            .get(ordinal)
+            .map_or_else(|| vec![None; keywords.len()], |column| column.find_codes(keywords))
     }
 
     /// The keyword of a dictionary code.

@@ -1,10 +1,13 @@
 //! Asking a short list of items, such as the candidates of one request: each test is resolved once, to dictionary codes
 //! where there are any, and then runs down the list. Same answers as asking the items one by one.
+//!
+//! Items are anywhere in their columns, so what a test costs is the wait for memory. Values are first brought side by side,
+//! by reads that wait for nothing, and so for memory together; a test in between, once mispredicted, would stop them.
 
 use super::eval;
-use super::predicate::{Check, Texts};
+use super::predicate::{Check, Floats, Ints, Texts};
 use super::{Field, Filter, FilterContext, FilterError, ItemFacts, Leaf, Node};
-use crate::attributes::columns::Column;
+use crate::attributes::columns::{Column, gather, list_at};
 use crate::attributes::{Bitset, Columns};
 
 /// What one selection looks at.
@@ -18,13 +21,17 @@ struct Scope<'a> {
 /// What a keyword's code must be.
 enum Codes<'a> {
     One(u32),
+    /// So few that comparing with all of them is quickest.
+    Few(Vec<u32>),
     /// Sorted.
-    Several(Vec<u32>),
+    Many(Vec<u32>),
     /// Any code below this.
     Below(u32),
     /// The keyword itself is asked.
     Keywords(&'a Texts),
 }
+
+const FEW: usize = 8;
 
 impl Filter {
     /// The places in `items` of those that match; false for items that are not there.
@@ -40,10 +47,9 @@ impl Filter {
     ) -> Result<Bitset, FilterError> {
         let mut set = Scope { items, columns, facts, context }.places(&self.root)?;
         let there = facts.items();
-        for (place, item) in (0..).zip(items) {
-            if *item >= there {
-                set.remove(place);
-            }
+        if items.iter().fold(false, |beyond, item| beyond | (*item >= there)) {
+            let beyond = (0..).zip(items).filter(|(_, item)| **item >= there);
+            beyond.for_each(|(place, _)| set.remove(place));
         }
         Ok(set)
     }
@@ -84,6 +90,14 @@ impl Scope<'_> {
                 Some(column) => self.column(column, check),
                 None => Bitset::empty(self.items.len()),
             },
+            (Field::InsertedAt, Check::Ints(ints)) => {
+                let there = self.facts.items();
+                let time = |item: &u32| match *item < there {
+                    true => self.facts.inserted_at(*item),
+                    false => Column::NO_INT,
+                };
+                self.ints(&self.items.iter().map(time).collect::<Vec<_>>(), ints)
+            }
             _ => {
                 let scope = eval::Scope::new(self.columns, self.facts, self.context);
                 self.every(|item| scope.leaf_holds(leaf, check, item))
@@ -95,31 +109,55 @@ impl Scope<'_> {
     fn column(&self, column: &Column, check: &Check) -> Bitset {
         match (column, check) {
             (Column::Int(values) | Column::Time(values), Check::Ints(ints)) => {
-                self.values(values.as_slice(), |number| number != Column::NO_INT && ints.holds(number))
+                self.ints(&gather(values, self.items, Column::NO_INT), ints)
             }
             (Column::Float(values), Check::Floats(floats)) => {
-                self.values(values.as_slice(), |number| floats.holds(number))
+                let values = gather(values, self.items, f64::NAN);
+                match floats {
+                    Floats::Range(low, high) => {
+                        let (low, high) = (*low, *high);
+                        self.scan(&values, |value| (low <= value) & (value <= high))
+                    }
+                    Floats::Set(_) => self.scan(&values, |value| floats.holds(value)),
+                }
+            }
+            (Column::Bool(values), Check::Bools([no, yes])) => {
+                let values = gather(values, self.items, 0);
+                self.scan(&values, |value| ((value == 1) & *no) | ((value == 2) & *yes))
             }
             (Column::Keyword { codes, .. }, Check::Text(texts)) => {
-                let wanted = Codes::new(column, texts);
-                self.values(codes.as_slice(), |code| code != 0 && wanted.contains(column, code))
+                let codes = gather(codes, self.items, 0);
+                match Codes::new(column, texts) {
+                    Codes::One(wanted) => self.scan(&codes, |code| code == wanted),
+                    Codes::Few(wanted) => self.scan(&codes, |code| is_among(&wanted, code)),
+                    Codes::Below(bound) => self.scan(&codes, |code| (code != 0) & (code < bound)),
+                    other => self.scan(&codes, |code| other.contains(column, code)),
+                }
             }
-            (_, Check::Bools(bools)) => {
-                self.every(|item| column.bool(item).is_some_and(|flag| bools[usize::from(flag)]))
-            }
-            (_, Check::Text(texts)) => {
+            (Column::Keywords { places, lists, .. }, Check::Text(texts)) => {
+                let (places, lists) = (gather(places, self.items, 0), lists.as_slice());
+                let lists: Vec<&[u32]> =
+                    places.into_iter().map(|place| list_at(lists, place).unwrap_or(&[])).collect();
                 let wanted = Codes::new(column, texts);
-                self.every(|item| column.codes(item).iter().any(|code| wanted.contains(column, *code)))
+                self.scan(&lists, |codes| codes.iter().any(|code| wanted.contains(column, *code)))
             }
             _ => Bitset::empty(self.items.len()),
         }
     }
 
-    /// The places whose item's element passes.
-    fn values<T: Copy>(&self, values: &[T], holds: impl Fn(T) -> bool) -> Bitset {
-        Bitset::from_fn(self.items.len(), |place| {
-            values.get(self.items[place as usize] as usize).is_some_and(|value| holds(*value))
-        })
+    fn ints(&self, values: &[i64], ints: &Ints) -> Bitset {
+        match ints {
+            Ints::Range(low, high) => {
+                let (low, high) = (*low, *high);
+                self.scan(values, |value| (low <= value) & (value <= high))
+            }
+            Ints::Set(_) => self.scan(values, |value| ints.holds(value)),
+        }
+    }
+
+    /// The places whose value, one an item, passes.
+    fn scan<T: Copy>(&self, values: &[T], holds: impl Fn(T) -> bool) -> Bitset {
+        Bitset::scan(self.items.len(), values, holds)
     }
 
     fn every(&self, holds: impl Fn(u32) -> bool) -> Bitset {
@@ -140,7 +178,8 @@ impl<'a> Codes<'a> {
                 codes.sort_unstable();
                 match codes[..] {
                     [only] => Codes::One(only),
-                    _ => Codes::Several(codes),
+                    _ if codes.len() <= FEW => Codes::Few(codes),
+                    _ => Codes::Many(codes),
                 }
             }
             Texts::Range(_) => Codes::Keywords(texts),
@@ -150,9 +189,15 @@ impl<'a> Codes<'a> {
     fn contains(&self, column: &Column, code: u32) -> bool {
         match self {
             Codes::One(wanted) => code == *wanted,
-            Codes::Several(wanted) => wanted.binary_search(&code).is_ok(),
+            Codes::Few(wanted) => is_among(wanted, code),
+            Codes::Many(wanted) => wanted.binary_search(&code).is_ok(),
             Codes::Below(bound) => code != 0 && code < *bound,
             Codes::Keywords(texts) => column.keyword(code).is_some_and(|keyword| texts.holds(keyword)),
         }
     }
+}
+
+/// Without a branch to mispredict.
+fn is_among(wanted: &[u32], code: u32) -> bool {
+    wanted.iter().fold(false, |found, other| found | (*other == code))
 }
