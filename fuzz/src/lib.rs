@@ -1,4 +1,7 @@
-//! What the fuzz targets share: a small index, and searches of all kinds over it.
+//! What the fuzz targets do with an input, one file each, with the seeds that they start from; and what they share: a small
+//! index, and searches of all kinds over it.
+//!
+//! `fuzz_targets/` hands them to the fuzzer; `tests/fuzz.rs` runs them on the seeds and on some changes of them.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,9 +11,29 @@ use shortlist::arena::Mode;
 use shortlist::attributes::{Filter, FilterContext, ItemFacts};
 use shortlist::index::{BuildOptions, Index, IndexBuilder, Schema, SearchParams};
 
+pub mod filters;
+pub mod index_open;
+pub mod log_open;
+pub mod profiles;
+pub mod replay;
+pub mod requests;
+
 /// Numbers of a vector.
-pub const DIMENSION: usize = 4;
+const DIMENSION: usize = 4;
 const ITEMS: u32 = 24;
+
+/// A target: its name, what it does with an input, its seeds.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All of them.
+pub const TARGETS: [Target; 6] = [
+    ("log_open", log_open::run, log_open::seeds),
+    ("replay", replay::run, replay::seeds),
+    ("index_open", index_open::run, index_open::seeds),
+    ("requests", requests::run, requests::seeds),
+    ("filters", filters::run, filters::seeds),
+    ("profiles", profiles::run, profiles::seeds),
+];
 
 /// A schema with an attribute of each type.
 pub fn schema() -> Schema {
@@ -22,7 +45,7 @@ pub fn schema() -> Schema {
 }
 
 /// Builds the small index at a path.
-pub fn build(path: &Path) {
+fn build(path: &Path) {
     let options = BuildOptions {
         schema: schema(),
         rows: ITEMS as usize,
@@ -51,7 +74,7 @@ pub fn build(path: &Path) {
 }
 
 /// The small index, opened.
-pub fn index() -> &'static Index {
+fn index() -> &'static Index {
     static INDEX: OnceLock<(tempfile::TempDir, Index)> = OnceLock::new();
     let (_, index) = INDEX.get_or_init(|| {
         let home = tempfile::tempdir().expect("a directory");
@@ -63,28 +86,48 @@ pub fn index() -> &'static Index {
     index
 }
 
-/// Asks an index whatever a server would.
-pub fn exercise(index: &Index) {
-    let Ok(query) = index.query(&vec![0.3; index.schema().dimension]) else { return };
+/// Asks an index whatever a server would; the answers, in an order that does not depend on how items lie in the index.
+fn exercise(index: &Index) -> Vec<Value> {
+    let Ok(query) = index.query(&vec![0.3; index.schema().dimension]) else { return Vec::new() };
     let view = index.view(0);
+    let mut answers: Vec<Value> = view
+        .all()
+        .iter()
+        .map(|slot| {
+            let mut vector = Vec::new();
+            view.vector(slot, &mut vector);
+            let is_found = view.find(view.id(slot)) == Some(slot);
+            json!([
+                view.id(slot),
+                vector,
+                view.columns().to_json(slot),
+                is_found,
+                ItemFacts::seq(&view, slot)
+            ])
+        })
+        .collect();
+    answers.sort_by(|a, b| a[0].as_str().cmp(&b[0].as_str()));
     let filter = Filter::parse(&json!({"colour": "red"}), &index.schema().attributes);
     let allowed = filter.ok().and_then(|filter| {
-        filter.evaluate(view.columns(), &view, &FilterContext::default()).ok()
+        let mut allowed = filter.evaluate(view.columns(), &view, &FilterContext::default()).ok()?;
+        view.retain(&mut allowed);
+        Some(allowed)
     });
     for exact in [true, false] {
         for allowed in [None, allowed.as_ref()] {
-            let Ok(found) = view.search(&query, &SearchParams { k: 20, ef: 30, allowed, exact }) else { continue };
-            for candidate in found.candidates {
-                let id = index.id(candidate.item);
-                let mut vector = Vec::new();
-                view.vector(candidate.item, &mut vector);
-                let _ = (view.columns().to_json(candidate.item), view.find(id));
-            }
+            let Ok(found) = view.search(&query, &SearchParams { k: 100, ef: 100, allowed, exact }) else {
+                continue;
+            };
+            let hits = found.candidates.iter().map(|hit| (hit.similarity.to_bits(), view.id(hit.item)));
+            let mut hits: Vec<_> = hits.collect();
+            hits.sort_unstable();
+            answers.push(json!(hits));
         }
     }
+    answers
 }
 
 /// JSON, or nothing.
-pub fn json_of(bytes: &[u8]) -> Option<Value> {
+fn json_of(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice(bytes).ok()
 }

@@ -19,7 +19,7 @@ use crate::writer::{Step, Writer};
 use crate::{is_long, take_turn};
 
 /// How long an end may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(600);
 const WRITERS: u64 = 8;
 
 /// Which calls fail, and how.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::common::program;
 
-/// How long a start, an end or an answer may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a start, an end or an answer may take before the test gives up. Long, since a shared machine may stop us for minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// `shortlist serve` over a data directory.
 pub fn serve(data: &Path) -> Command {
