@@ -2,20 +2,20 @@
 
 An id counts when the exact distance of its vector (computed again in float32 from the vectors
 themselves, never taken from the contestant) is no farther than that of the exact k-th neighbour, plus
-an epsilon for float noise. Ids that repeat within an answer count once; ids out of range count nothing.
+a little for float noise. Ids that repeat within an answer count once; ids out of range count nothing.
 """
 
 import numpy as np
 
-EPSILON = {"cosine": 1e-6, "l2": 0.5}  # squared l2 distances between u8 vectors are whole numbers
+TOLERANCE = 1e-6  # of the distance; under cosine, where it is 1 - similarity, of 1
 BLOCK = 100
 
 
 def distances(queries, base, ids, metric):
     """Exact distance of each query (rows) to its own list of ids."""
     rows = base[ids]
-    if metric == "cosine":
-        return 1 - np.einsum("qd,qkd->qk", queries, rows)
+    if metric != "l2":
+        return (metric == "cosine") - np.einsum("qd,qkd->qk", queries, rows)
     return np.square(rows - queries[:, None, :]).sum(axis=2)
 
 
@@ -27,7 +27,8 @@ class Judge:
         self.limit = np.empty(len(self.queries), dtype=np.float32)
         for part in self.blocks():
             exact = distances(self.queries[part], self.base, neighbors[part, :k], metric)
-            self.limit[part] = exact.max(axis=1) + EPSILON[metric]
+            last = exact.max(axis=1)
+            self.limit[part] = last + TOLERANCE * (1 if metric == "cosine" else np.abs(last))
 
     def blocks(self):
         starts = range(0, len(self.queries), BLOCK)
