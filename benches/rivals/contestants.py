@@ -19,8 +19,7 @@ import numpy as np
 from datasets import folder_bytes
 
 HERE = Path(__file__).resolve().parent
-TRIES = 3
-QUIET = 0.2  # of one processor, used by others during a measurement
+QUIET = 0.5  # of one processor, used by others during a measurement
 
 
 class ContestantError(Exception):
@@ -158,10 +157,10 @@ class Rival(Contestant):
         self.process.stdin.flush()
         return self.answer()
 
-    def qps_at(self, ef):
-        """QPS; measured again (TRIES) when somebody else used the processors meanwhile."""
+    def qps_at(self, ef, tries=1):
+        """QPS; with more tries measured again when somebody else used the processors meanwhile."""
         best = None
-        for _ in range(TRIES):
+        for _ in range(tries):
             began, others = time.perf_counter(), foreign_seconds(self.process.pid)
             qps = self.ask(f"search {ef} -")["qps"]
             share = (foreign_seconds(self.process.pid) - others) / (time.perf_counter() - began)

@@ -25,6 +25,7 @@ EF = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 90, 100, 110, 120, 135
       1000, 1200, 1600, 2000, 2600, 3200)  # fmt: skip
 PROBES = 5  # for the least ef that reaches a target, between two of the above
 ALSO_RAN = 0.6  # of the best rival's QPS at every target: one round is enough
+TRIES = 3  # of a disturbed measurement of a duel
 NEAR = 0.9  # of the best rival's QPS: duels with this one too
 
 
@@ -133,6 +134,7 @@ def tune(contestant):
             if contestant.process is None:
                 contestant.start()
             known[ef] = contestant.recall_at(ef)
+            contestant.save_recalls(known)
         return known[ef]
 
     # Those that widen a smaller ef to k give the same answers below k.
@@ -147,7 +149,6 @@ def tune(contestant):
             if low is None or high - low <= max(1, high // 100):
                 break
             probe(between(low, high, known, target))
-    contestant.save_recalls(known)
 
 
 def between(low, high, known, target):
@@ -189,9 +190,9 @@ def available_memory():
     return int(line.split()[1]) * 1024
 
 
-def rounds(field, count, failures):
-    """Everyone's point at one level, then everyone's at the next: {label: {ef: [QPS]}}."""
-    timed = {contestant.label: {} for contestant in field}
+def rounds(field, count, failures, timed):
+    """Everyone's point at one level, then everyone's at the next; fills `timed`: {label: {ef: [QPS]}}."""
+    timed |= {contestant.label: {} for contestant in field}
     for number in range(count):
         running = [c for c in field if not c.error and (number == 0 or not also_ran(c, field, timed))]
         note(f"round {number + 1} of {count}, {len(running)} contestants")
@@ -203,7 +204,7 @@ def rounds(field, count, failures):
                 if ef and len(runs) <= number and not contestant.error:
                     qps = attempt(contestant, failures, f"ef {ef}", contestant.qps_at, ef)
                     runs.extend([qps] if qps else [])
-    return timed
+        yield
 
 
 def qps_at(contestant, timed, target):
@@ -224,10 +225,9 @@ def also_ran(contestant, field, timed):
     return True
 
 
-def duels(field, timed, pairs, failures):
-    """At each target Shortlist and the best rival (or two, where they are near each other), one after the other."""
+def duels(field, timed, pairs, failures, out):
+    """At each target Shortlist and the best rival (or two, where they are near each other), one after the other; fills `out`."""
     ours = next((c for c in field if c.rival == "shortlist" and not c.error), None)
-    out = []
     for target in TARGETS if ours else ():
         at = {c.label: qps_at(c, timed, target) for c in field if c.rival != "shortlist" and not c.error}
         best = max((qps for qps in at.values() if qps), default=None)
@@ -245,30 +245,30 @@ def duels(field, timed, pairs, failures):
                 "target": target, "rival": rival.label, "reached": True, "ef": [mine, theirs],
                 "recall": [ours.recalls[mine], rival.recalls[theirs]], "pairs": runs,
             })  # fmt: skip
-    return out
+            yield
 
 
 def pair(ours, mine, rival, theirs, turn):
     """(our QPS, the rival's): who is first changes."""
     if turn % 2 == 0:
-        return ours.qps_at(mine), rival.qps_at(theirs)
-    second = rival.qps_at(theirs)
-    return ours.qps_at(mine), second
+        return ours.qps_at(mine, TRIES), rival.qps_at(theirs, TRIES)
+    second = rival.qps_at(theirs, TRIES)
+    return ours.qps_at(mine, TRIES), second
 
 
-def measure(field, dataset, options, failures):
-    """Times all that are built and tuned: (points by label, duels, memory by label)."""
+def measure(field, dataset, options, failures, save):
+    """Times all that are built and tuned; `save` is given points by label, duels, memory by label, as often as there are more."""
     loaded = load_all(field, dataset, failures)
-    if not loaded:
-        return {}, [], {}
-    timed = rounds(loaded, options.rounds, failures)
-    fought = duels(loaded, timed, options.pairs, failures)
-    memory = {}
+    timed, fought, memory = {}, [], {}
+    for _ in rounds(loaded, options.rounds, failures, timed) if loaded else ():
+        save(timed, fought, memory)
+    for _ in duels(loaded, timed, options.pairs, failures, fought):
+        save(timed, fought, memory)
     for contestant in loaded:
         if not contestant.error:
             memory[contestant.label] = attempt(contestant, failures, "memory", contestant.memory)
         contestant.stop()
-    return timed, fought, memory
+    return save(timed, fought, memory)
 
 
 def summarize(contestant, timed, memory):

@@ -5,11 +5,13 @@ import statistics
 
 import matplotlib
 
+import contestants
+from field import TARGETS
+
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-TARGETS = (0.90, 0.95, 0.99, 0.999)
 COLORS = {
     "shortlist": "#d62728",
     "symphonyqg": "#1f77b4",
@@ -68,9 +70,9 @@ def spread(result):
 
 
 def disturbed(result):
-    """Share of the measurements during which others used more than a fifth of a processor, in spite of repeats."""
+    """Share of the measurements during which others used more than half a processor, in spite of repeats."""
     shares = [share for c in result["contestants"] for share in c.get("disturbed", [])]
-    return sum(share > 0.2 for share in shares) / len(shares) if shares else 0
+    return sum(share > contestants.QUIET for share in shares) / len(shares) if shares else 0
 
 
 def never(result, target):
@@ -114,7 +116,7 @@ def table(result):
         f"{result['date']}, {machine['processor']}, {machine['cores']} cores. {result['queries']:,} queries, "
         f"load average {result['load_average_before']:.1f} before"
         + (f"; half of the points spread over less than {noise:.0%} between rounds." if noise else "."),
-        f"Others used more than a fifth of a processor during {disturbed(result):.0%} of the measurements.",
+        f"Others used more than half a processor during {disturbed(result):.0%} of the measurements.",
         "",
         "QPS (and ef) at the least ef that reaches a recall, Shortlist and the best rival one after the other; the ratio is the median "
         "of the pairs, the interval that of its mean with 95 %:",

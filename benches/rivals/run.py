@@ -61,17 +61,20 @@ def run_dataset(name, options):
         field.tune_all(everybody, failures)
     if options.stage == "prepare":
         return None, None
-    timed, duels, memory = field.measure(everybody, dataset, options, failures)
-    result = {
-        "dataset": name, "rows": dataset.rows, "dimensions": dataset.dimensions, "metric": dataset.metric,
-        "queries": dataset.queries, "k": options.k, "threads": options.threads, "rounds": options.rounds, "grid": options.grid,
-        "build_threads": options.build_threads, "date": started, "load_average_before": load_before,
-        "machine": field.machine(), "versions": field.versions(), "failures": failures, "duels": duels,
-        "contestants": [field.summarize(c, timed, memory) for c in everybody],
-    }  # fmt: skip
     stem = Path(options.out) / f"{dataset.tag}-k{options.k}-t{options.threads}"
-    field.write_json(stem.with_suffix(".json"), result)
-    return result, stem
+
+    def save(timed, duels, memory):
+        result = {
+            "dataset": name, "rows": dataset.rows, "dimensions": dataset.dimensions, "metric": dataset.metric,
+            "queries": dataset.queries, "k": options.k, "threads": options.threads, "rounds": options.rounds, "grid": options.grid,
+            "build_threads": options.build_threads, "date": started, "load_average_before": load_before,
+            "machine": field.machine(), "versions": field.versions(), "failures": failures, "duels": duels,
+            "contestants": [field.summarize(c, timed, memory) for c in everybody],
+        }  # fmt: skip
+        field.write_json(stem.with_suffix(".json"), result)
+        return result
+
+    return field.measure(everybody, dataset, options, failures, save), stem
 
 
 def prepared(contestant):
