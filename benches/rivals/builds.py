@@ -46,8 +46,13 @@ def run(name, options):
             everybody = field.line_up(options, dataset, judge, failures, modes=("resident",))
             shift = repeat % len(everybody)
             for contestant in everybody[shift:] + everybody[:shift]:
+                kept = contestant.load_build()
+                if kept:  # what is in the cache stays, with the recalls that belong to it
+                    contestant.index = contestant.index.with_name("timed-" + contestant.index.name)
                 field.attempt(contestant, failures, "build", contestant.build_anew)
                 record = contestant.build_record
+                if kept:
+                    contestant.forget()
                 if record:
                     result["builds"].setdefault(contestant.label, {}).setdefault(str(threads), []).append(record)
                     field.note(f"{contestant}, {threads} threads: {record['build_s']:.2f} s, processors {record['cpu_s']:.2f} s")

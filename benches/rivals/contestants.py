@@ -80,11 +80,15 @@ class Contestant:
         return True
 
     def build_anew(self):
-        remove(self.index)
-        self.record_file().unlink(missing_ok=True)
+        self.forget()
         self.build_record = self.build_now()
         self.build_record["index_bytes"] = folder_bytes(self.index)
         self.record_file().write_text(json.dumps(self.build_record))
+
+    def forget(self):
+        """Takes the index out of the cache."""
+        remove(self.index)
+        self.record_file().unlink(missing_ok=True)
 
     def __str__(self):
         return self.label
