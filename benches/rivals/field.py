@@ -165,11 +165,6 @@ def least_ef(recalls, level):
     return min((ef for ef, value in recalls.items() if value >= level), default=None)
 
 
-def points_of(contestant):
-    """The efs that are worth timing."""
-    return sorted({ef for level in LEVELS if (ef := least_ef(contestant.recalls, level))})
-
-
 def load_all(field, dataset, failures):
     """Load as many as memory holds; those left out are named."""
     for contestant in field:

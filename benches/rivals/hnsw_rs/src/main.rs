@@ -128,7 +128,8 @@ fn serve<D: Distance<f32> + Default + Send + Sync>(options: &Options) -> Result<
 
     let threads = options.number("threads").unwrap_or(1);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    let vectors: Vec<Vec<f32>> = if threads > 1 { (0..queries.rows).map(|i| queries.row(i).to_vec()).collect() } else { vec![] };
+    let vectors: Vec<Vec<f32>> =
+        if threads > 1 { (0..queries.rows).map(|i| queries.row(i).to_vec()).collect() } else { vec![] };
     for line in io::stdin().lock().lines() {
         let line = line?;
         if line == "memory" {
