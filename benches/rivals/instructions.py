@@ -97,7 +97,7 @@ def table(result, options, dataset):
     ]
     names = sorted(first, key=lambda name: -figures(first[name])[0])
     row = lambda title, at: (
-        f"| {title} | " + " | ".join(f"{value:,.0f}" for value in [*at(sizes[0])[:3], *(at(size)[3] for size in sizes)]) + " |"
+        f"| {title} | " + " | ".join(f"{round(value):,}" for value in [*at(sizes[0])[:3], *(at(size)[3] for size in sizes)]) + " |"
     )
     lines.append(row("all", lambda size: total[size]))
     for name in names[:SHOWN]:
