@@ -155,7 +155,7 @@ fn nearest_items(
 ) -> Result<Found, SearchError> {
     let refused = |source| SearchError::Vector { pointer: "/query".to_owned(), source };
     let Effort { wanted, ef, exact } = effort;
-    let params = SearchParams { k: wanted, ef, allowed: None, exact };
+    let params = SearchParams { k: wanted, ef: ef.max(wanted), allowed: None, exact };
     view.search_within(&query.query, &params, allowed).map_err(refused)
 }
 

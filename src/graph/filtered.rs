@@ -127,7 +127,7 @@ impl Graph {
     ) -> (Way, bool) {
         let nodes = self.nodes();
         let passes = &passing.passes;
-        let Scratch { pool, visited, batch, distances, stats, frontier, deadline } = scratch;
+        let Scratch { pool, visited, batch, distances, stats, frontier, deadline, .. } = scratch;
         let mut progress = Progress { way: passing.way, expanded: 0, passed: 0, rows: 0 };
         let mut gave_up = false;
         visited.reset(nodes);
@@ -161,10 +161,11 @@ impl Graph {
             if progress.way == Way::Hops {
                 progress.rows += self.gather_hops(node, node_passes, nodes, passes, visited, batch);
             } else {
+                batch.clear();
                 self.gather(node, 0, nodes, visited, batch);
             }
             if let Some(&Reverse((_, next))) = frontier.peek() {
-                self.prefetch_row(next);
+                self.prefetch_row(next, 0);
             }
             codes.distances(query, batch, distances);
             stats.visited += batch.len();
@@ -219,13 +220,13 @@ impl Graph {
         // Far rows come from memory, so each is asked for some time before it is read.
         const AHEAD: usize = 4;
         let others = &others[..count];
-        others.iter().take(AHEAD).for_each(|&other| self.prefetch_row(other));
+        others.iter().take(AHEAD).for_each(|&other| self.prefetch_row(other, 0));
         for (at, &other) in others.iter().enumerate() {
             if seen.get() >= enough {
                 return 1 + at;
             }
             if let Some(&later) = others.get(at + AHEAD) {
-                self.prefetch_row(later);
+                self.prefetch_row(later, 0);
             }
             links(other).for_each(|id| {
                 take(id);

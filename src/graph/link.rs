@@ -29,12 +29,15 @@ pub struct Work {
     row_selected: Vec<(f32, u32)>,
     select: SelectBuffers,
     found: Vec<(f32, u32)>,
+    item: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct SelectBuffers {
     ids: Vec<u32>,
     pub(super) distances: Vec<f32>,
+    /// The code of an item as a query, if it needs another form.
+    pub(super) item: Vec<u8>,
 }
 
 /// Changes the rows of one graph; shared by the threads that do.
@@ -94,7 +97,8 @@ impl Linker {
         if node == entry {
             return;
         }
-        let code = codes.row(node);
+        let mut item = std::mem::take(&mut work.item);
+        let code = codes.as_item(node, &mut item);
         let (top, level) = (graph.level(entry), graph.level(node));
         let start = graph.descend(codes, code, entry, top, level, &mut work.scratch);
         work.candidates.clear();
@@ -112,6 +116,7 @@ impl Linker {
             work.back.extend(selected.iter().map(|&(_, other)| (level, other)));
             work.selected = selected;
         }
+        work.item = item;
         // Others learn of the node only now, from the bottom up: whoever descends onto it finds its rows filled.
         let mut back = std::mem::take(&mut work.back);
         for (level, other) in back.drain(..).rev() {
@@ -137,7 +142,8 @@ impl Linker {
         let row = graph.row(nearest, 0);
         work.row.clear();
         work.row.extend(row.iter().map(|link| link.load(Relaxed)).filter(|&id| (id as usize) < codes.len()));
-        codes.distances(codes.row(nearest), &work.row, &mut work.select.distances);
+        let code = codes.as_item(nearest, &mut work.select.item);
+        codes.distances(code, &work.row, &mut work.select.distances);
         let distances = &work.select.distances;
         let farthest = (0..distances.len()).max_by(|&a, &b| distances[a].total_cmp(&distances[b]));
         let Some(farthest) = farthest.map(|place| work.row[place]) else { return };
@@ -192,7 +198,7 @@ impl Linker {
         graph.search(
             codes,
             &codes.as_query(node),
-            self.params.ef_construction,
+            (self.params.ef_construction, 0),
             &mut work.scratch,
             &mut found,
         );
@@ -217,7 +223,8 @@ impl Linker {
         work.row.clear();
         work.row.extend(row.iter().map(|link| link.load(Relaxed)).filter(|&id| (id as usize) < codes.len()));
         work.row.push(to);
-        codes.distances(codes.row(from), &work.row, &mut work.select.distances);
+        let code = codes.as_item(from, &mut work.select.item);
+        codes.distances(code, &work.row, &mut work.select.distances);
         work.row_candidates.clear();
         work.row_candidates.extend(work.select.distances.iter().copied().zip(work.row.iter().copied()));
         // Of equally near ones, which stay is drawn anew each time: so many equal nodes all keep links that lead to them.
@@ -300,7 +307,7 @@ fn select(
         if selected.len() == most {
             return;
         }
-        let code = codes.row(candidate);
+        let code = codes.as_item(candidate, &mut buffers.item);
         let hidden = buffers.ids.chunks(4).any(|kept| {
             codes.distances(code, kept, &mut buffers.distances);
             buffers.distances.iter().any(|&between| between < distance)

@@ -18,6 +18,8 @@ pub(super) struct Pool {
     capacity: usize,
     /// The capacity without ghosts.
     least: usize,
+    /// Entries at the end that are kept, but not expanded.
+    unexpanded: usize,
     /// Ghosts that are let in at most.
     most_ghosts: usize,
     /// Whether the capacity grows with the ghosts that came, of which these are counted.
@@ -25,6 +27,8 @@ pub(super) struct Pool {
     ghosts: usize,
     salt: u32,
     cursor: usize,
+    /// Memory of `offer_all`.
+    near: Vec<u64>,
 }
 
 /// f32 to u32 so that unsigned order is numeric order (NaN, which a damaged file may yield, last).
@@ -47,11 +51,18 @@ impl Pool {
         self.entries.reserve(capacity + 1);
         self.capacity = capacity;
         self.least = capacity;
+        self.unexpanded = 0;
         self.most_ghosts = GHOSTS;
         self.widens = false;
         self.ghosts = 0;
         self.salt = salt & (u32::MAX >> 1);
         self.cursor = 0;
+    }
+
+    /// Empties the pool for a walk that keeps more than it expands: the `ef` nearest are expanded, `capacity` are kept.
+    pub(super) fn reset_narrow(&mut self, capacity: usize, ef: usize) {
+        self.reset(capacity.max(ef), 0);
+        self.unexpanded = self.capacity - ef;
     }
 
     /// Empties the pool for ghosts that are not wanted rather than dead: many in one place are a hole in what may be found, and
@@ -71,7 +82,11 @@ impl Pool {
     /// Takes a node in if it is among the nearest; it must not have been offered before.
     #[inline]
     pub(super) fn offer(&mut self, distance: f32, node: u32) -> bool {
-        let entry = self.entry(distance, node);
+        self.offer_entry(self.entry(distance, node))
+    }
+
+    #[inline]
+    fn offer_entry(&mut self, entry: u64) -> bool {
         if self.entries.len() >= self.capacity {
             if self.entries.last().is_none_or(|&last| entry >= last) {
                 return false;
@@ -80,6 +95,26 @@ impl Pool {
         }
         self.insert(entry);
         true
+    }
+
+    /// Offers many. Those that are too far are sorted out first: most are, which of them cannot be foreseen, and so there is no
+    /// branch on it.
+    #[inline]
+    pub(super) fn offer_all(&mut self, distances: &[f32], nodes: &[u32]) {
+        let full = self.entries.len() >= self.capacity;
+        let last = self.entries.last().filter(|_| full).map_or(u64::MAX, |&last| last);
+        let mut near = std::mem::take(&mut self.near);
+        near.resize(near.len().max(nodes.len()), 0);
+        let mut count = 0;
+        for (&distance, &node) in distances.iter().zip(nodes) {
+            let entry = self.entry(distance, node);
+            near[count] = entry;
+            count += usize::from(entry < last);
+        }
+        for &entry in &near[..count] {
+            self.offer_entry(entry);
+        }
+        self.near = near;
     }
 
     /// As `offer`, where ghosts are let in beside the `capacity` nearest others: as long as they are nearer than the last
@@ -133,7 +168,8 @@ impl Pool {
     /// The nearest node not expanded yet, now marked as expanded.
     #[inline]
     pub(super) fn expand(&mut self) -> Option<u32> {
-        while let Some(entry) = self.entries.get_mut(self.cursor) {
+        let end = self.entries.len().min(self.capacity - self.unexpanded);
+        while let Some(entry) = self.entries[..end].get_mut(self.cursor) {
             self.cursor += 1;
             if *entry & 1 == 0 {
                 *entry |= 1;
@@ -143,10 +179,10 @@ impl Pool {
         None
     }
 
-    /// The node that `expand` would most likely give next.
+    /// Whether as many as wanted are in.
     #[inline]
-    pub(super) fn upcoming(&self) -> Option<u32> {
-        self.entries.get(self.cursor).map(|&entry| self.node(entry))
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.capacity - self.unexpanded
     }
 
     /// Whether so many ghosts came that some were left out, and what lies behind them.
@@ -172,34 +208,35 @@ impl Pool {
 }
 
 /// A set of nodes, emptied in time proportional to what was put in.
+///
+/// Invariant: `touched[..count]` names every word that is not 0, once; behind it there is a place for each other word, and one more.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
     words: Vec<u64>,
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Visited {
     pub(super) fn reset(&mut self, nodes: usize) {
-        for &word in &self.touched {
+        for &word in &self.touched[..self.count] {
             self.words[word as usize] = 0;
         }
-        self.touched.clear();
+        self.count = 0;
         self.words.resize(nodes.div_ceil(64), 0);
+        self.touched.resize(self.words.len() + 1, 0);
     }
 
-    /// Adds a node below the bound; true when it is new.
+    /// Adds a node below the bound; true when it is new. Without a branch, as that cannot be foreseen.
     #[inline]
     pub(super) fn insert(&mut self, node: u32) -> bool {
         let (index, bit) = (node / 64, 1u64 << (node % 64));
         let word = &mut self.words[index as usize];
-        if *word & bit != 0 {
-            return false;
-        }
-        if *word == 0 {
-            self.touched.push(index);
-        }
-        *word |= bit;
-        true
+        let before = *word;
+        *word = before | bit;
+        self.touched[self.count] = index;
+        self.count += usize::from(before == 0);
+        before & bit == 0
     }
 }
 

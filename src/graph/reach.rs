@@ -155,9 +155,10 @@ impl Mender<'_> {
     fn attach(&mut self, node: u32, ef: usize) -> bool {
         // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
         let (graph, codes, entry) = (self.graph, self.codes, self.graph.entry());
-        let mut distances = Vec::new();
-        codes.distances(codes.row(node), &[entry], &mut distances);
-        graph.walk(codes, codes.row(node), &[(distances[0], entry)], ef, 0, salt_of(node), &mut self.scratch);
+        let (mut distances, mut item) = (Vec::new(), Vec::new());
+        let code = codes.as_item(node, &mut item);
+        codes.distances(code, &[entry], &mut distances);
+        graph.walk(codes, code, &[(distances[0], entry)], ef, 0, salt_of(node), &mut self.scratch);
         let near = self.scratch.pool.iter().map(|(_, other)| other);
         let near: Vec<u32> = near.filter(|&other| other != node && !(self.gone)(other)).collect();
         for &other in &near {
@@ -179,8 +180,8 @@ impl Mender<'_> {
         let row = self.graph.row(of, 0);
         let ids = row.iter().map(|link| link.load(Relaxed)).take_while(|&id| id != NONE);
         let ids: Vec<u32> = ids.filter(|&id| (id as usize) < self.codes.len()).collect();
-        let mut distances = Vec::new();
-        self.codes.distances(self.codes.row(of), &ids, &mut distances);
+        let (mut distances, mut item) = (Vec::new(), Vec::new());
+        self.codes.distances(self.codes.as_item(of, &mut item), &ids, &mut distances);
         let spare = (0..ids.len())
             .filter(|&place| self.incoming.get(ids[place] as usize).is_some_and(|&count| count > 1))
             .max_by(|&a, &b| distances[a].total_cmp(&distances[b]));

@@ -55,6 +55,38 @@ impl Deadline {
     }
 }
 
+/// The nodes that a walk expands next, together: a batch of many rows keeps the memory busier than one of few.
+#[derive(Default)]
+struct Pending {
+    nodes: [u32; Pending::MOST],
+    count: usize,
+}
+
+impl Pending {
+    const MOST: usize = 3;
+
+    /// Takes the nearest that are not expanded; one, as long as the pool has room, since nearer ones come quickly then.
+    #[inline]
+    fn take(&mut self, pool: &mut Pool) {
+        let most = if pool.is_full() { Pending::MOST } else { 1 };
+        self.count = 0;
+        while self.count < most
+            && let Some(node) = pool.expand()
+        {
+            self.nodes[self.count] = node;
+            self.count += 1;
+        }
+    }
+
+    fn nodes(&self) -> &[u32] {
+        &self.nodes[..self.count]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// A walk looks at the clock after so many nodes (a power of 2).
 const CLOCK: usize = 16;
 
@@ -64,6 +96,8 @@ pub struct Scratch {
     pub(super) pool: Pool,
     pub(super) visited: Visited,
     pub(super) batch: Vec<u32>,
+    /// The batch after that.
+    coming: Vec<u32>,
     pub(super) distances: Vec<f32>,
     pub(super) stats: WalkStats,
     pub(super) frontier: Frontier,
@@ -72,19 +106,20 @@ pub struct Scratch {
 }
 
 impl Graph {
-    /// The `ef` nodes nearest to a code, as (distance, node) ascending, replacing `found`. Dead nodes may be among the found,
-    /// but do not count towards `ef`.
+    /// The `ef` nodes nearest to a code, or `least` if that is more, as (distance, node) ascending, replacing `found`. Of more
+    /// than `ef`, only the `ef` nearest are expanded. Dead nodes may be among the found, but do not count.
     pub fn search(
         &self,
         codes: &Codes,
         query: &[u8],
-        ef: usize,
+        (ef, least): (usize, usize),
         scratch: &mut Scratch,
         found: &mut Vec<(f32, u32)>,
     ) -> WalkStats {
         found.clear();
         if let Some(starts) = self.starts(codes, query, scratch) {
-            self.walk(codes, query, &starts, ef, 0, 0, scratch);
+            scratch.pool.reset_narrow(least, ef);
+            self.walk_pool(codes, query, &starts, 0, scratch);
             found.extend(scratch.pool.iter());
         }
         scratch.stats
@@ -155,6 +190,18 @@ impl Graph {
         scratch: &mut Scratch,
     ) {
         scratch.pool.reset(ef, salt);
+        self.walk_pool(codes, query, starts, level, scratch);
+    }
+
+    /// The walk, with the scratch's pool as it was reset, through dead nodes.
+    fn walk_pool(
+        &self,
+        codes: &Codes,
+        query: &[u8],
+        starts: &[(f32, u32)],
+        level: u8,
+        scratch: &mut Scratch,
+    ) {
         if self.dead_nodes() == 0 {
             self.walk_among::<false, false>(codes, query, starts, level, |_| false, scratch);
         } else {
@@ -181,35 +228,53 @@ impl Graph {
             }
         };
         let nodes = self.nodes();
-        scratch.visited.reset(nodes);
+        let Scratch { pool, visited, batch, coming, distances, stats, deadline, .. } = scratch;
+        visited.reset(nodes);
+        batch.clear();
         for &(distance, node) in starts {
-            if scratch.visited.insert(node) {
-                offer(&mut scratch.pool, distance, node);
+            if visited.insert(node) {
+                offer(pool, distance, node);
             }
         }
-        while let Some(node) = scratch.pool.expand() {
-            if LATE && scratch.pool.is_crowded() {
-                break;
+        let mut pending = Pending::default();
+        loop {
+            if pending.is_empty() {
+                pending.take(pool);
             }
-            if scratch.deadline.ends(&scratch.stats) {
-                break;
+            coming.clear();
+            if pending.is_empty() {
+                if batch.is_empty() {
+                    break;
+                }
+            } else {
+                if (LATE && pool.is_crowded()) || deadline.ends(stats) {
+                    break;
+                }
+                for &node in pending.nodes() {
+                    self.gather(node, level, nodes, visited, coming);
+                    stats.expanded += 1;
+                }
+                codes.prefetch(coming);
             }
-            self.gather(node, level, nodes, &mut scratch.visited, &mut scratch.batch);
-            if level == 0
-                && let Some(next) = scratch.pool.upcoming()
-            {
-                self.prefetch_row(next);
+            // What comes after what is coming: its rows arrive while the batch is compared.
+            pending.take(pool);
+            for &next in pending.nodes() {
+                self.prefetch_row(next, level);
             }
-            codes.distances(query, &scratch.batch, &mut scratch.distances);
-            scratch.stats.visited += scratch.batch.len();
-            scratch.stats.expanded += 1;
-            for (&distance, &node) in scratch.distances.iter().zip(&scratch.batch) {
-                offer(&mut scratch.pool, distance, node);
+            codes.distances(query, batch, distances);
+            stats.visited += batch.len();
+            if GHOSTS {
+                for (&distance, &node) in distances.iter().zip(batch.iter()) {
+                    offer(pool, distance, node);
+                }
+            } else {
+                pool.offer_all(distances, batch);
             }
+            std::mem::swap(batch, coming);
         }
     }
 
-    /// Replaces `batch` by a node's neighbours that were not visited, now marked.
+    /// Adds a node's neighbours that were not visited to `batch`, and marks them.
     #[inline]
     pub(super) fn gather(
         &self,
@@ -219,8 +284,12 @@ impl Graph {
         visited: &mut Visited,
         batch: &mut Vec<u32>,
     ) {
-        batch.clear();
-        for link in self.row(node, level) {
+        let row = self.row(node, level);
+        let mut count = batch.len();
+        // Every neighbour is written; the next one takes its place if it was visited. Whether it was cannot be foreseen,
+        // so there is no branch on it.
+        batch.resize(count + row.len(), 0);
+        for link in row {
             let id = link.load(Relaxed);
             if id as usize >= nodes {
                 if id == NONE {
@@ -229,16 +298,15 @@ impl Graph {
                 // Linked after this walk began: not its business.
                 continue;
             }
-            if visited.insert(id) {
-                batch.push(id);
-            }
+            batch[count] = id;
+            count += usize::from(visited.insert(id));
         }
+        batch.truncate(count);
     }
 
     #[inline]
-    pub(super) fn prefetch_row(&self, node: u32) {
-        let row = self.row(node, 0);
-        for line in row.chunks(16) {
+    pub(super) fn prefetch_row(&self, node: u32, level: u8) {
+        for line in self.row(node, level).chunks(16) {
             kernel::prefetch(line.as_ptr());
         }
     }

@@ -74,7 +74,7 @@ fn mend_row(
     beyond.sort_unstable();
     beyond.dedup();
     beyond.retain(|id| *id != node && !gone(*id) && !kept.contains(id));
-    codes.distances(codes.row(node), &beyond, &mut buffers.distances);
+    codes.distances(codes.as_item(node, &mut buffers.item), &beyond, &mut buffers.distances);
     let mut candidates: Vec<(f32, u32)> = buffers.distances.iter().copied().zip(beyond).collect();
     candidates.sort_unstable_by(by_distance);
     let places = lost.len().min(row.len() - kept.len());
@@ -83,7 +83,7 @@ fn mend_row(
         if added == places {
             break;
         }
-        codes.distances(codes.row(candidate), &kept, &mut buffers.distances);
+        codes.distances(codes.as_item(candidate, &mut buffers.item), &kept, &mut buffers.distances);
         if buffers.distances.iter().all(|&between| between >= distance) {
             kept.push(candidate);
             added += 1;

@@ -70,7 +70,7 @@ fn recall(
         let exact = brute_force(codes, query, 10, |id| allowed.is_none_or(|allowed| allowed(id)));
         match allowed {
             None => {
-                graph.search(codes, query, ef, &mut scratch, &mut found);
+                graph.search(codes, query, (ef, 0), &mut scratch, &mut found);
             }
             Some(passes) => {
                 let passing = Passing { passes, share: 0.5, way: Way::Through, give_up: usize::MAX };
@@ -149,9 +149,31 @@ fn tiny_graphs_answer_with_everything_they_have() {
         let codes = codes(Metric::L2, &data);
         let graph = built(&codes, 2);
         let mut found = Vec::new();
-        graph.search(&codes, codes.row(0), 20, &mut Scratch::default(), &mut found);
+        graph.search(&codes, codes.row(0), (20, 0), &mut Scratch::default(), &mut found);
         assert_eq!(found.len(), count);
     }
+}
+
+#[test]
+fn a_narrow_walk_returns_more_than_it_expands() {
+    let data = vectors(3000, 16, 4);
+    let codes = codes(Metric::L2, &data);
+    let graph = built(&codes, 1);
+    let mut scratch = Scratch::default();
+    let (mut narrow, mut whole, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut shared, mut nearest) = (0, 0);
+    for query in queries(&codes, &vectors(50, 16, 9)) {
+        let few = graph.search(&codes, &query, (20, 100), &mut scratch, &mut narrow);
+        let many = graph.search(&codes, &query, (100, 0), &mut scratch, &mut wide);
+        graph.search(&codes, &query, (100, 100), &mut scratch, &mut whole);
+        assert_eq!((narrow.len(), wide.len()), (100, 100));
+        assert_eq!(wide, whole);
+        assert!(narrow.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+        assert!(few.expanded < many.expanded / 2 && few.visited < many.visited);
+        shared += narrow.iter().filter(|&found| wide.contains(found)).count();
+        nearest += narrow[..20].iter().filter(|&found| wide[..20].contains(found)).count();
+    }
+    assert!(shared > 50 * 60 && nearest > 50 * 18, "{shared} of 5000, {nearest} of 1000");
 }
 
 #[test]
@@ -188,7 +210,7 @@ fn damaged_arrays_are_searched_without_harm_and_verify_tells() {
         }
         assert!(graph.verify().is_err());
         let mut found = Vec::new();
-        graph.search(&codes, codes.row(3), 50, &mut Scratch::default(), &mut found);
+        graph.search(&codes, codes.row(3), (50, 0), &mut Scratch::default(), &mut found);
         assert!(found.len() <= 50);
     }
 }
@@ -228,6 +250,6 @@ fn a_group_whose_links_all_stay_inside_does_not_trap_a_search() {
         }
     }
     let mut found = Vec::new();
-    graph.search(&codes, codes.row(7), 200, &mut Scratch::default(), &mut found);
+    graph.search(&codes, codes.row(7), (200, 0), &mut Scratch::default(), &mut found);
     assert_eq!(found.len(), 200, "all that was asked for, not just the group");
 }

@@ -384,8 +384,7 @@ impl IndexBuilder {
         let nodes = self.norms.len();
         let bound = self.norms.iter().copied().fold(0.0, f32::max);
         let (mut sample, mut numbers) = (Vec::new(), Vec::new());
-        let kind = CodeKind::choose(schema.metric, schema.element);
-        let trained = matches!(kind, CodeKind::UnitI8 | CodeKind::AffineU8);
+        let trained = CodeKind::of(schema.metric, schema.element)[0].is_trained();
         for node in (0..nodes).step_by(nodes.div_ceil(TRAINING_SAMPLE).max(1)).filter(|_| trained) {
             self.numbers(node, &mut numbers);
             sample.extend_from_slice(&numbers);

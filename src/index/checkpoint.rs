@@ -107,7 +107,7 @@ impl Checkpoint<'_> {
         let expiring = items.facts.iter().filter(|facts| facts.expires_at != 0).count();
         let report = serde_json::json!({
             "items": items.node.len(), "nodes": layout.nodes.len(), "reach": reach, "expiring": expiring,
-            "duplicates": items.node.len() - layout.nodes.len(), "code": index.codes.codec().kind.name(),
+            "duplicates": items.node.len() - layout.nodes.len(), "code": codes.as_ref().unwrap_or(&index.codes).codec().kind.name(),
         });
         let report = serde_json::to_vec(&report).unwrap_or_default();
         let young = |(_, at): &(u64, i64)| now.saturating_sub(*at) < TOMBSTONES_KEPT_MS;
@@ -250,7 +250,7 @@ impl Checkpoint<'_> {
     /// Codes by a codec trained afresh, when the one in use was trained on the first few vectors, or clips too much.
     fn recoded(&self, layout: &Layout) -> Result<Option<Codes>, FileError> {
         let (index, codec) = (self.index, self.index.codes.codec());
-        if !matches!(codec.kind, CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::ScaledI8) {
+        if codec.kind == CodeKind::Raw {
             return Ok(None);
         }
         let (mut sample, mut numbers, mut row) = (Vec::new(), Vec::new(), vec![0; codec.stride()]);
@@ -272,6 +272,7 @@ impl Checkpoint<'_> {
         }
         let schema = &index.schema;
         let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
+        row.resize(codec.stride(), 0);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
         for &node in &layout.nodes {
             give_way();

@@ -482,6 +482,10 @@ impl Index {
                 codec.offset = (low + high - reach) / 2.0;
                 codec.scale = reach / 255.0;
             }
+            CodeKind::UnitU4 => {
+                // As if they were normally distributed, unless those that are known are larger.
+                codec.scale = codec.scale.max(Codec::usual_nibble_step(schema.dimension));
+            }
             CodeKind::Raw | CodeKind::ScaledI8 => {}
         }
         codec

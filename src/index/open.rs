@@ -300,15 +300,16 @@ impl Sections<'_> {
             return Err(format!("codes of version {version}, this program knows 1").into());
         }
         let kind = CodeKind::ALL.get(u32::from_le_bytes(word(0)) as usize).copied();
-        let want = CodeKind::choose(schema.metric, schema.element);
-        if kind != Some(want) {
-            return Err(format!("codes of kind {kind:?}, {} expected", want.name()).into());
-        }
+        let allowed = CodeKind::of(schema.metric, schema.element);
+        let Some(kind) = kind.filter(|kind| allowed.contains(kind)) else {
+            let names: Vec<_> = allowed.iter().map(|kind| kind.name()).collect();
+            return Err(format!("codes of kind {kind:?}, {} expected", names.join(" or ")).into());
+        };
         let (scale, offset, bound) = (number(8), number(12), number(16));
         if ![scale, offset, bound].iter().all(|value| value.is_finite()) || scale <= 0.0 || bound < 0.0 {
             return Err(format!("code parameters: scale {scale}, offset {offset}, bound {bound}").into());
         }
-        Ok(Codec { kind: want, element: schema.element, dimension: schema.dimension, scale, offset, bound })
+        Ok(Codec { kind, element: schema.element, dimension: schema.dimension, scale, offset, bound })
     }
 
     fn items(&self, nodes: usize, items: usize) -> Result<ItemParts, Trouble> {

@@ -1,7 +1,7 @@
 //! Queries: checked and prepared once, then compared with codes and vectors.
 
 use super::Index;
-use crate::vector::{Element, Metric};
+use crate::vector::{CodeKind, Element, Metric};
 
 /// A query vector or a parameter of a search was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -57,6 +57,8 @@ pub struct Query {
     /// f32, little-endian; of unit length under cosine.
     pub(super) vector: Vec<u8>,
     pub(super) code: Vec<u8>,
+    /// Whether distances of the code are those of the vector: raw bytes, and the query's numbers are such.
+    pub(super) code_is_exact: bool,
 }
 
 /// Checks a vector for a metric; returns its norm.
@@ -93,7 +95,13 @@ impl Index {
         for value in &vector {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
-        Ok(Query { vector: bytes, code })
+        let raw = self.codes.codec().kind == CodeKind::Raw;
+        let is_byte = |value: &f32| match self.schema.element {
+            Element::I8 => (-128.0..=127.0).contains(value),
+            _ => (0.0..=255.0).contains(value),
+        };
+        let code_is_exact = raw && vector.iter().all(|value| value.fract() == 0.0 && is_byte(value));
+        Ok(Query { vector: bytes, code, code_is_exact })
     }
 
     /// Exact similarity of an item to a query.

@@ -1,7 +1,8 @@
 //! Searches: collect the nearest nodes by code, compare the best with the query exactly, expand to items. `plan` says how.
 //!
 //! Codes only nominate. Nominees are compared exactly in the order of their codes until a later one could be among the
-//! k nearest only if its code were wrong by twice the largest error seen in this query; so a large ef costs little here.
+//! k nearest only if its code were wrong by three standard deviations of the errors seen in this query; so a large ef costs
+//! little here.
 //! (An estimate, not a bound: errors differ from query to query, hardly within one.)
 
 use std::collections::BinaryHeap;
@@ -21,7 +22,8 @@ use crate::vector::CodeKind;
 pub struct SearchParams<'a> {
     /// Items wanted, 1 to [`Index::MAX_EF`].
     pub k: usize,
-    /// Pool width of the walk, in nodes; raised to k.
+    /// Pool width of the walk, in nodes. Below k, a plain walk expands no more than these and still returns k; a filtered
+    /// one is raised to k.
     pub ef: usize,
     /// Only these items, if given.
     pub allowed: Option<&'a Bitset>,
@@ -59,6 +61,8 @@ pub struct Found {
 const RERANK_BATCH: usize = 16;
 /// At least so many are compared exactly before their errors are believed.
 const RERANK_LEAST: usize = 64;
+/// How wrong, in standard deviations of the errors seen, a nominee's code must be to be left out wrongly.
+const RERANK_SIGMAS: f32 = 3.0;
 /// Nodes are scanned this many at a time.
 const SCAN_BATCH: usize = 1024;
 /// A scan nominates so many times ef: where matching items are far from the query, many are equally near, as codes see it.
@@ -104,6 +108,8 @@ struct Task<'a> {
     /// Items wanted, with those that are taken off the list.
     k: usize,
     ef: usize,
+    /// The ef of a plain walk.
+    width: usize,
 }
 
 impl Index {
@@ -122,7 +128,9 @@ impl Index {
         }
         self.recent.note(&query.vector);
         let k = params.k + selection.few.len();
-        let task = Task { view, query, selection, k, ef: params.ef.max(k) };
+        // An ef of k or more is meant to find all that is asked for, with what is taken off the list.
+        let width = if params.ef < params.k { params.ef } else { params.ef.max(k) };
+        let task = Task { view, query, selection, k, ef: params.ef.max(k), width };
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
         buffers.walk.deadline = Deadline::at(view.deadline());
         let mut found = self.search_with(&task, params.exact, plan, &mut buffers);
@@ -144,7 +152,7 @@ impl Index {
         plan: Option<PlanKind>,
         buffers: &mut Buffers,
     ) -> Found {
-        let Task { view, selection, ef, .. } = *task;
+        let Task { view, selection, mut ef, .. } = *task;
         let matching = selection.count(view);
         let open = selection.matching.is_none() && selection.excluded.is_empty();
         let situation = self.situation(task, matching, open, exact);
@@ -156,7 +164,10 @@ impl Index {
             }
             PlanKind::Exact => self.compare_all(task, buffers),
             PlanKind::Scan => self.scan(task, buffers),
-            PlanKind::Graph => self.walk(task, buffers),
+            PlanKind::Graph => {
+                ef = task.width;
+                self.walk(task, buffers)
+            }
             PlanKind::LateFilteredGraph | PlanKind::FilteredGraph | PlanKind::TwoHopGraph => {
                 let forced = plan.is_some();
                 self.walk_filtered(task, &situation, forced, &mut kind, buffers)
@@ -251,7 +262,9 @@ impl Index {
     fn walk(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
         let Buffers { walk, nominees, sorted, .. } = buffers;
         *sorted = true;
-        self.graph.search(&self.codes, &task.query.code, task.ef, walk, nominees).visited
+        // A few more nominees than are wanted, as codes do not know exactly who is among the k nearest.
+        let widths = (task.width, task.k + task.k / self.codes.codec().kind.margin());
+        self.graph.search(&self.codes, &task.query.code, widths, walk, nominees).visited
     }
 
     /// Walks among nodes that pass; scans them if that turns out to cost less, and says so in `kind`.
@@ -385,25 +398,35 @@ impl Index {
     fn rerank(&self, query: &Query, k: usize, buffers: &mut Buffers) {
         let Buffers { nominees, nodes, distances, nearest, sorted, .. } = buffers;
         nearest.clear();
+        if *sorted && query.code_is_exact {
+            nearest.extend_from_slice(nominees);
+            return;
+        }
         let mut best: BinaryHeap<Ordered> = BinaryHeap::with_capacity(k + 1);
-        let mut error = 0.0f32;
+        let mut squares = 0.0f32;
         let estimates = self.estimates();
         let mut in_order = if *sorted { nominees.len() } else { 0 };
-        for start in (0..nominees.len()).step_by(RERANK_BATCH) {
-            let end = (start + RERANK_BATCH).min(nominees.len());
+        let mut end = 0;
+        while end < nominees.len() {
+            // As many as are wanted have to be compared in any case.
+            let (start, more) = (end, if end == 0 { k.max(RERANK_LEAST) } else { RERANK_BATCH });
+            end = (start + more).min(nominees.len());
             while in_order < end {
                 in_order = sort_next(nominees, in_order);
             }
             let batch = &nominees[start..end];
             let worst = best.peek().filter(|_| best.len() == k).map_or(f32::INFINITY, |worst| worst.0);
-            if estimates && nearest.len() >= RERANK_LEAST && batch[0].0 - 2.0 * error > worst {
+            if estimates
+                && nearest.len() >= RERANK_LEAST
+                && batch[0].0 - RERANK_SIGMAS * (squares / nearest.len() as f32).sqrt() > worst
+            {
                 break;
             }
             nodes.clear();
             nodes.extend(batch.iter().map(|&(_, node)| node));
             self.exact_distances(query, nodes, distances);
             for (&exact, &(by_code, node)) in distances.iter().zip(batch) {
-                error = error.max((by_code - exact).abs());
+                squares += (by_code - exact) * (by_code - exact);
                 nearest.push((exact, node));
                 best.push(Ordered(exact));
                 if best.len() > k {

@@ -9,9 +9,17 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod gather;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
 mod scalar;
 mod simd;
+#[cfg(target_arch = "x86_64")]
+mod step;
 
 use std::fmt::Debug;
 
@@ -24,6 +32,9 @@ pub enum Operation {
     Dot,
     /// Sum of squared differences.
     L2,
+    /// Sum of products of an i8 query and rows (u8) of 4-bit numbers 0..=15. Byte j of a row holds number j in its low
+    /// half and number h + j in its high half, where h is half the dimension, rounded up; the query holds 2 h elements.
+    DotNibbles,
 }
 
 /// Who computes it.
@@ -33,10 +44,29 @@ pub enum Backend {
     Scalar,
     /// Loops in lanes that compilers vectorise: the fallback of any processor.
     Portable,
+    /// Own AVX-512 intrinsics, with VNNI for bytes.
+    Avx512Vnni,
+    /// Own AVX-512 intrinsics.
+    Avx512,
+    /// Own AVX2 + FMA + F16C intrinsics, with 256-bit VNNI for bytes.
+    AvxVnni,
     /// Own AVX2 + FMA + F16C intrinsics.
     Avx2,
     /// The simsimd library, which chooses among its own instruction sets.
     Simsimd,
+}
+
+impl Backend {
+    /// All backends, the fastest first.
+    pub const ALL: [Backend; 7] = [
+        Backend::Avx512Vnni,
+        Backend::Avx512,
+        Backend::AvxVnni,
+        Backend::Avx2,
+        Backend::Simsimd,
+        Backend::Portable,
+        Backend::Scalar,
+    ];
 }
 
 /// Rows of equal length, one after the other.
@@ -84,14 +114,12 @@ pub trait Kernel: Send + Sync + Debug {
 
 /// The kernel to use on this processor: the fastest in docs/benchmarks.md.
 ///
-/// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8.
+/// Types: a query of f32 against rows of any type, or i8 against i8, u8 against u8; i8 against u8 for nibbles.
 pub fn select(operation: Operation, query: Element, row: Element, dimension: usize) -> Box<dyn Kernel> {
-    for backend in [Backend::Avx2, Backend::Simsimd, Backend::Portable] {
-        if let Some(kernel) = with_backend(backend, operation, query, row, dimension) {
-            return kernel;
-        }
-    }
-    scalar::kernel(operation, query, row, dimension)
+    Backend::ALL
+        .into_iter()
+        .find_map(|backend| with_backend(backend, operation, query, row, dimension))
+        .unwrap_or_else(|| scalar::kernel(operation, query, row, dimension))
 }
 
 /// The kernel of one backend, if it has these types and the processor can run it.
@@ -106,9 +134,15 @@ pub fn with_backend(
         Backend::Scalar => Some(scalar::kernel(operation, query, row, dimension)),
         Backend::Portable => portable::kernel(operation, query, row, dimension),
         #[cfg(target_arch = "x86_64")]
+        Backend::Avx512Vnni => avx512::vnni_kernel(operation, query, row, dimension),
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => avx512::kernel(operation, query, row, dimension),
+        #[cfg(target_arch = "x86_64")]
+        Backend::AvxVnni => avx2::vnni_kernel(operation, query, row, dimension),
+        #[cfg(target_arch = "x86_64")]
         Backend::Avx2 => avx2::kernel(operation, query, row, dimension),
         #[cfg(not(target_arch = "x86_64"))]
-        Backend::Avx2 => None,
+        Backend::Avx512Vnni | Backend::Avx512 | Backend::AvxVnni | Backend::Avx2 => None,
         Backend::Simsimd => simd::kernel(operation, query, row, dimension),
     }
 }

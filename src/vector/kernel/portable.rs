@@ -36,6 +36,7 @@ pub(super) fn kernel(
             |q, r, d| integers(q, r, d, |byte| i32::from(byte as i8), |a, b| (a - b) * (a - b))
         }
         (Operation::L2, U8, U8) => |q, r, d| integers(q, r, d, i32::from, |a, b| (a - b) * (a - b)),
+        (Operation::DotNibbles, I8, U8) => nibbles,
         _ => return None,
     };
     Some(Box::new(Portable { function, dimension }))
@@ -100,6 +101,16 @@ fn integers(
         *sum += term(decode(*query), decode(*row));
     }
     sums.iter().map(|&sum| i64::from(sum)).sum::<i64>() as f32
+}
+
+fn nibbles(query: &[u8], row: &[u8], dimension: usize) -> f32 {
+    let half = dimension.div_ceil(2);
+    let (low, high) = query[..2 * half].split_at(half);
+    let number = |byte: u8| i32::from(byte as i8);
+    let terms = row[..half].iter().zip(low.iter().zip(high)).map(|(&packed, (&low, &high))| {
+        number(low) * i32::from(packed & 0x0f) + number(high) * i32::from(packed >> 4)
+    });
+    terms.sum::<i32>() as f32
 }
 
 impl Kernel for Portable {

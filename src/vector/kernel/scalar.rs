@@ -43,6 +43,11 @@ impl Kernel for Scalar {
         let sum: f64 = match self.operation {
             Operation::Dot => pairs.map(|(a, b)| a * b).sum(),
             Operation::L2 => pairs.map(|(a, b)| (a - b) * (a - b)).sum(),
+            Operation::DotNibbles => {
+                let half = self.dimension.div_ceil(2);
+                let number = |index: usize| (row[index % half] >> (4 * (index / half))) & 0x0f;
+                (0..2 * half).map(|index| element(self.query, query, index) * f64::from(number(index))).sum()
+            }
         };
         sum as f32
     }

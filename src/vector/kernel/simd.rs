@@ -32,6 +32,7 @@ where
     let function: Function<T> = match operation {
         Operation::Dot => T::dot,
         Operation::L2 => T::sqeuclidean,
+        Operation::DotNibbles => return None,
     };
     Some(Box::new(Simsimd { function, dimension }))
 }

@@ -1,5 +1,7 @@
 //! Every backend against the scalar oracle: lengths 0..=257 at every misalignment, and the extreme values.
 
+use std::panic::AssertUnwindSafe;
+
 use super::*;
 
 const PAIRS: [(Element, Element); 6] = [
@@ -10,6 +12,8 @@ const PAIRS: [(Element, Element); 6] = [
     (Element::I8, Element::I8),
     (Element::U8, Element::U8),
 ];
+
+const OPERATIONS: [Operation; 2] = [Operation::Dot, Operation::L2];
 
 /// A deterministic byte stream (splitmix64).
 fn random(seed: &mut u64) -> u64 {
@@ -54,10 +58,10 @@ fn every_backend_equals_the_oracle_at_every_length_and_alignment() {
     let mut seed = 1;
     let mut compared = 0;
     for pair in PAIRS {
-        for operation in [Operation::Dot, Operation::L2] {
+        for operation in OPERATIONS {
             for dimension in 0..=257 {
                 let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
-                for backend in [Backend::Portable, Backend::Avx2, Backend::Simsimd] {
+                for backend in Backend::ALL {
                     let Some(kernel) = with_backend(backend, operation, pair.0, pair.1, dimension) else {
                         continue;
                     };
@@ -85,34 +89,116 @@ fn every_backend_equals_the_oracle_at_every_length_and_alignment() {
 #[test]
 fn many_rows_equal_one_row_at_a_time() {
     let mut seed = 7;
-    for pair in PAIRS {
-        for operation in [Operation::Dot, Operation::L2] {
-            for (dimension, count) in [(3, 1), (33, 7), (64, 4), (100, 37), (384, 13)] {
-                let query = row(pair.0, dimension, 0, &mut seed);
-                let rows: Vec<u8> = (0..count).flat_map(|_| row(pair.1, dimension, 0, &mut seed)).collect();
-                let rows = Rows { bytes: &rows, stride: dimension * pair.1.size() };
-                let ids: Vec<u32> = (0..count as u32).rev().chain([0]).collect();
-                let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
+    for (pair, operation) in PAIRS.into_iter().flat_map(|pair| OPERATIONS.map(|operation| (pair, operation)))
+    {
+        for (dimension, count) in [(3, 1), (33, 7), (64, 4), (100, 37), (384, 13), (1000, 2)] {
+            let query = row(pair.0, dimension, 0, &mut seed);
+            let rows: Vec<u8> = (0..count).flat_map(|_| row(pair.1, dimension, 0, &mut seed)).collect();
+            let rows = Rows { bytes: &rows, stride: dimension * pair.1.size() };
+            let ids: Vec<u32> = (0..count as u32).rev().chain([0]).collect();
+            let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
+            for backend in Backend::ALL {
+                let Some(kernel) = with_backend(backend, operation, pair.0, pair.1, dimension) else {
+                    continue;
+                };
                 let mut out = vec![1.0];
-                select(operation, pair.0, pair.1, dimension).many(&query, rows, &ids, &mut out);
+                kernel.many(&query, rows, &ids, &mut out);
                 assert_eq!(out.len(), ids.len());
                 for (&id, &got) in ids.iter().zip(&out) {
                     let want = oracle.one(&query, rows.row(id));
-                    assert!(close(pair, dimension, got, want), "{operation:?} {pair:?}: {got} is not {want}");
+                    let what = (backend, operation, pair, dimension);
+                    assert!(close(pair, dimension, got, want), "{what:?}: {got} is not {want}");
                 }
             }
         }
     }
 }
 
+/// Rows of nothing but the ends of their range, which overflow soonest.
 #[test]
-#[should_panic(expected = "beyond the last row")]
+fn the_largest_sums_are_exact() {
+    let (i8, u8) = ((Element::I8, Element::I8), (Element::U8, Element::U8));
+    let (signed, unsigned) = ([-127i8 as u8, 127, 0], [0, 255, 128]);
+    let mut compared = 0;
+    for (operation, pair, values) in
+        [(Operation::Dot, i8, signed), (Operation::L2, i8, [128, 127, 0]), (Operation::L2, u8, unsigned)]
+    {
+        for dimension in (1..=200).chain([384, 768, 1000, 4096]) {
+            let oracle = scalar::kernel(operation, pair.0, pair.1, dimension);
+            for (a, b) in values.into_iter().flat_map(|a| values.map(|b| (a, b))) {
+                let (query, stored) = (vec![a; dimension], vec![b; dimension]);
+                let want = oracle.one(&query, &stored);
+                for backend in Backend::ALL.into_iter().filter(|&backend| backend != Backend::Simsimd) {
+                    let Some(kernel) = with_backend(backend, operation, pair.0, pair.1, dimension) else {
+                        continue;
+                    };
+                    let got = kernel.one(&query, &stored);
+                    assert_eq!(got, want, "{backend:?} {operation:?} {pair:?} d={dimension} {a} {b}");
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 0);
+}
+
+#[test]
+fn packed_nibbles_equal_the_oracle_at_every_length_and_alignment() {
+    let mut seed = 11;
+    let (operation, query, stored) = (Operation::DotNibbles, Element::I8, Element::U8);
+    let mut compared = 0;
+    for dimension in (1..=260usize).chain([384, 768, 1000, 4096]) {
+        let half = dimension.div_ceil(2);
+        let oracle = scalar::kernel(operation, query, stored, dimension);
+        for (shift, ends) in [(0, false), (1, false), (31, false), (3, true)] {
+            let mut asked = row(query, 2 * half, shift, &mut seed);
+            let mut rows = row(stored, 5 * half, shift, &mut seed);
+            if ends {
+                asked[shift..].fill(if dimension % 3 == 0 { 128 } else { 127 });
+                rows[shift..].fill(255);
+            }
+            let asked = &asked[shift..];
+            let rows = Rows { bytes: &rows[shift..], stride: half };
+            for kernel in Backend::ALL
+                .iter()
+                .filter_map(|&backend| with_backend(backend, operation, query, stored, dimension))
+            {
+                let mut out = Vec::new();
+                kernel.many(asked, rows, &[4, 2, 0, 1, 3], &mut out);
+                for (id, got) in [4, 2, 0, 1, 3].into_iter().zip(out) {
+                    let want = oracle.one(asked, rows.row(id));
+                    assert_eq!(got, want, "{:?} d={dimension} shift={shift}", kernel.backend());
+                    assert_eq!(kernel.one(asked, rows.row(id)), want, "{:?} d={dimension}", kernel.backend());
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 0);
+}
+
+/// The oracle itself, by hand: byte j holds number j and number h + j.
+#[test]
+fn a_row_of_nibbles_holds_its_second_half_in_the_high_bits() {
+    let query = [1, 10, 100, -1i8 as u8];
+    let oracle = scalar::kernel(Operation::DotNibbles, Element::I8, Element::U8, 4);
+    assert_eq!(oracle.one(&query, &[0x31, 0xf2]), (1 + 20 + 300 - 15) as f32);
+}
+
+#[test]
 fn an_id_beyond_the_rows_is_caught() {
     let rows = [0u8; 64];
-    select(Operation::L2, Element::U8, Element::U8, 32).many(
-        &[0; 32],
-        Rows { bytes: &rows, stride: 32 },
-        &[2],
-        &mut Vec::new(),
-    );
+    let rows = Rows { bytes: &rows, stride: 32 };
+    for backend in Backend::ALL {
+        let Some(kernel) = with_backend(backend, Operation::L2, Element::U8, Element::U8, 32) else {
+            continue;
+        };
+        for before in [0, 1, 5, 30] {
+            let ids: Vec<u32> = std::iter::repeat_n(1, before).chain([2, 0, 0]).collect();
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                kernel.many(&[0; 32], rows, &ids, &mut Vec::new());
+            }));
+            assert!(result.is_err(), "{backend:?}: an id beyond the last row, {before} ids before it");
+        }
+    }
 }
