@@ -2,10 +2,11 @@
 //!
 //! `cargo bench --bench open -- INDEX`
 //!
-//! INDEX is an index file. For each mode: the file's pages are dropped from the page cache (the kernel is asked by
-//! `posix_fadvise`), the index is opened, five times; then 1,000 searches for vectors of its own items (k = 100, ef 200,
-//! the default) run on one thread. Reported: milliseconds to open, and the process's memory by /proc/self/status:
-//! anonymous (its own) and of files (mapped pages, which the kernel may take back).
+//! INDEX is an index file. For each mode, five times: the file's pages are dropped from the page cache (the kernel is asked by
+//! `posix_fadvise`), the index is opened, then 1,000 searches for vectors of its own items (k = 100, ef 200, the default) run on one
+//! thread. Reported are medians: milliseconds from the start of the opening until it is open, until the first, the hundredth and the
+//! thousandth answer, and microseconds a query of the last 900; and the process's memory at the end by /proc/self/status: anonymous
+//! (its own) and of files (mapped pages, which the kernel may take back).
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -19,6 +20,9 @@ use shortlist::index::{Index, SearchParams};
 
 const QUERIES: u32 = 1000;
 const EF: usize = 200;
+/// Queries answered when the clock is read.
+const STEPS: [u32; 4] = [0, 1, 100, QUERIES];
+const RUNS: usize = 5;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -35,27 +39,29 @@ fn main() {
 }
 
 fn measure(path: &Path, mode: Mode) {
-    let mut opened = Vec::new();
-    for _ in 0..5 {
+    let mut runs: [Vec<f64>; STEPS.len()] = Default::default();
+    for _ in 0..RUNS {
         drop_pages(path);
         let start = Instant::now();
         let index = Index::open(path, mode).unwrap();
-        opened.push(start.elapsed().as_secs_f64() * 1e3);
-        drop(index);
+        let mut last = 0;
+        for (upto, run) in STEPS.into_iter().zip(&mut runs) {
+            (last..upto).for_each(|query| search(&index, query));
+            run.push(start.elapsed().as_secs_f64() * 1e3);
+            last = upto;
+        }
+        if runs[0].len() == RUNS {
+            println!("{mode:?}: memory after {QUERIES} queries: {}", memory());
+        }
     }
-    opened.sort_by(f64::total_cmp);
-    drop_pages(path);
-    let index = Index::open(path, mode).unwrap();
-    println!("{mode:?}: open {:.2} ms (median of 5; {:.2} to {:.2})", opened[2], opened[0], opened[4]);
-    println!("  memory after open: {}", memory());
-    let mut last = 0;
-    for upto in [1, 100, QUERIES] {
-        let start = Instant::now();
-        (last..upto).for_each(|query| search(&index, query));
-        let each = start.elapsed().as_secs_f64() * 1e6 / f64::from(upto - last);
-        println!("  memory after {upto} queries: {}; {each:.0} us each", memory());
-        last = upto;
+    let medians = runs.map(|mut run| {
+        run.sort_by(f64::total_cmp);
+        run[RUNS / 2]
+    });
+    for (queries, at) in STEPS.into_iter().zip(medians) {
+        println!("  {at:.2} ms: {}", if queries == 0 { "open".into() } else { format!("answer {queries}") });
     }
+    println!("  {:.0} us each of the last 900", (medians[3] - medians[2]) * 1e3 / 900.0);
 }
 
 /// Looks for the neighbours of the vector of one of the items, spread over all.

@@ -1,8 +1,7 @@
-"""What takes part: rivals as processes that answer line by line, and Shortlist as a command.
+"""What takes part: processes that answer line by line.
 
-Both have `build()`, `start()`, `measure(efs)` and `stop()`. `measure` returns one record an ef, with
-"ef", "recall" (None after the first repeat: search on one thread gives the same answer again) and
-"qps", or raises ContestantError, which ends that contestant and no other.
+`build()` and `start()`, then `qps_at(ef)`, `recall_at(ef)` and `memory()`, and `stop()`. Any of them may raise
+ContestantError, which ends that contestant and no other.
 """
 
 import json
@@ -20,6 +19,7 @@ import numpy as np
 from datasets import folder_bytes
 
 HERE = Path(__file__).resolve().parent
+QUIET = 0.5  # of one processor, used by others during a measurement
 
 
 class ContestantError(Exception):
@@ -39,28 +39,18 @@ def collect(stream, answers):
     answers.put(None)
 
 
-class PeakMemory(threading.Thread):
-    """Follows the highest resident memory of a process that is not ours to instrument."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid, self.peak, self.done = pid, 0, threading.Event()
-        self.start()
-
-    def run(self):
-        while not self.done.wait(0.02):
-            try:
-                status = Path(f"/proc/{self.pid}/status").read_text()
-            except OSError:
-                return
-            for line in status.splitlines():
-                if line.startswith("VmHWM:"):
-                    self.peak = max(self.peak, int(line.split()[1]) * 1024)
+def foreign_seconds(pid):
+    """Processor time used on this machine by all others than the process."""
+    tick = os.sysconf("SC_CLK_TCK")
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    busy = sum(fields) - fields[3] - fields[4]  # idle, and waiting for a disk
+    own = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (busy - int(own[11]) - int(own[12])) / tick
 
 
 class Contestant:
-    def __init__(self, rival, label, params, efs, dataset, options, judge):
-        self.rival, self.label, self.params, self.efs = rival, label, params, efs
+    def __init__(self, rival, label, params, dataset, options, judge):
+        self.rival, self.label, self.params = rival, label, params
         self.dataset, self.options, self.judge = dataset, options, judge
         words = [rival, *(f"{name}-{value}" for name, value in params.items())]
         self.key = "_".join(words)
@@ -68,22 +58,37 @@ class Contestant:
         self.log = Path(options.out) / "logs" / f"{dataset.tag}-{self.key}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("")
-        self.build_record, self.load_record, self.error = {}, {}, None
+        self.build_record, self.load_record, self.recalls, self.error = {}, {}, {}, None
+        self.disturbed = []  # processors used by others during each measurement
 
     def index_key(self):
         return self.key
 
-    def build(self):
+    def build(self, anew):
         """Build the index, or take it and the figures of its building from the cache."""
-        record = self.index.parent / (self.index.name + ".build.json")
-        if record.exists() and self.index.exists() and not self.options.rebuild:
-            self.build_record = json.loads(record.read_text()) | {"cached": True}
-            return
-        remove(self.index)
-        record.unlink(missing_ok=True)
+        if anew or not self.load_build():
+            self.build_anew()
+
+    def record_file(self):
+        return self.index.parent / (self.index.name + ".build.json")
+
+    def load_build(self):
+        """Take the index from the cache; False when it is not there."""
+        if not self.record_file().exists() or not self.index.exists():
+            return False
+        self.build_record = json.loads(self.record_file().read_text()) | {"cached": True}
+        return True
+
+    def build_anew(self):
+        self.forget()
         self.build_record = self.build_now()
         self.build_record["index_bytes"] = folder_bytes(self.index)
-        record.write_text(json.dumps(self.build_record))
+        self.record_file().write_text(json.dumps(self.build_record))
+
+    def forget(self):
+        """Takes the index out of the cache."""
+        remove(self.index)
+        self.record_file().unlink(missing_ok=True)
 
     def __str__(self):
         return self.label
@@ -134,7 +139,7 @@ class Rival(Contestant):
             self.stop()
 
     def start(self):
-        extra = ("--queries", self.dataset.query_f32, "--k", self.options.k)
+        extra = ("--queries", self.dataset.query_f32, "--k", self.options.k, "--threads", self.options.threads)
         self.spawn(self.command("serve", *extra))
         self.load_record = self.answer()
 
@@ -151,19 +156,54 @@ class Rival(Contestant):
             raise ContestantError(record["error"])
         return record
 
-    def measure(self, efs, judged):
-        return [self.measure_one(ef, judged) for ef in efs]
-
-    def measure_one(self, ef, judged):
-        file = self.log.with_suffix(".ids") if judged else "-"
-        self.process.stdin.write(f"search {ef} {file}\n")
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        record = self.answer() | {"recall": None}
-        if judged:
-            ids = np.fromfile(file, dtype="<i4").reshape(self.dataset.queries, self.options.k)
-            record["recall"] = self.judge.recall(ids)
-            os.unlink(file)
-        return record
+        return self.answer()
+
+    def qps_at(self, ef, tries=1):
+        """QPS; with more tries measured again when somebody else used the processors meanwhile."""
+        best = None
+        for _ in range(tries):
+            began, others = time.perf_counter(), foreign_seconds(self.process.pid)
+            qps = self.ask(f"search {ef} -")["qps"]
+            share = (foreign_seconds(self.process.pid) - others) / (time.perf_counter() - began)
+            if best is None or share < best[0]:
+                best = share, qps
+            if share <= QUIET:
+                break
+        self.disturbed.append(best[0])
+        return best[1]
+
+    def recall_at(self, ef):
+        file = self.log.with_suffix(".ids")
+        self.ask(f"search {ef} {file}")
+        ids = np.fromfile(file, dtype="<i4").reshape(self.dataset.queries, self.options.k)
+        os.unlink(file)
+        return self.judge.recall(ids)
+
+    def recalls_file(self):
+        """Recall by ef of this index with these queries."""
+        key = self.index_key() if self.rival == "shortlist" else f"{self.key}-{self.version}"  # mapped or not is all the same
+        name = f"{key}_t{self.options.build_threads}_k{self.options.k}_q{self.dataset.queries}.recalls.json"
+        return self.index.parent / name
+
+    def load_recalls(self):
+        try:
+            kept = json.loads(self.recalls_file().read_text())
+        except FileNotFoundError:
+            return self.recalls
+        if kept["index"] == self.index.stat().st_mtime_ns:
+            self.recalls = {int(ef): value for ef, value in kept["recalls"].items()}
+        return self.recalls
+
+    def save_recalls(self, recalls):
+        self.recalls = recalls
+        self.recalls_file().write_text(json.dumps({"index": self.index.stat().st_mtime_ns, "recalls": recalls}))
+
+    def memory(self):
+        """Bytes that the process holds more than before it loaded the index."""
+        return self.ask("memory")["resident_bytes"]
 
     def stop(self):
         if self.process is None:
@@ -177,73 +217,36 @@ class Rival(Contestant):
         self.process = None
 
 
-class Shortlist(Contestant):
-    """Our own program, one command a turn. Recall is the program's own word."""
+class Shortlist(Rival):
+    """Our own engine behind benches/turns.rs, which answers as worker.py does."""
 
     def __init__(self, program, *rest):
-        self.program = Path(program)
-        super().__init__(*rest)
+        super().__init__([program], file_stamp(program), *rest)
 
     def index_key(self):
-        stat = self.program.stat()
-        return f"shortlist-{stat.st_size}-{stat.st_mtime_ns}.slx"
+        return f"shortlist-{self.version}.slx"
 
-    def call(self, *words):
-        """Run to the end: (seconds, peak memory)."""
-        command = [str(self.program), *map(str, words)]
-        with open(self.log, "a") as log:
-            start = time.perf_counter()
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            memory = PeakMemory(process.pid)
-            try:
-                code = process.wait(timeout=self.options.timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise ContestantError(f"no end within {self.options.timeout} s: {' '.join(command)}")
-            seconds = time.perf_counter() - start
-            memory.done.set()
-            memory.join()
-        if code != 0:
-            raise ContestantError(f"{' '.join(command[:2])} ended with code {code}: {last_lines(self.log)}")
-        return seconds, memory.peak
+    def command(self, what, *extra):
+        command = super().command(what, *extra)
+        # It takes the vectors in their original type.
+        command[command.index("--vectors") + 1] = str(self.dataset.base_file)
+        return command
 
-    def build_now(self):
-        seconds, peak = self.call(
-            "build", "--vectors", self.dataset.base_file, "--metric", self.dataset.metric,
-            "--out", self.index, "--threads", self.options.build_threads,
-        )  # fmt: skip
-        return {"build_s": seconds, "peak_bytes": peak}
 
-    def start(self):
-        """Nothing stays loaded; a small call shows whether it works, and its memory."""
-        self.bench(self.efs[:1])
+def file_stamp(path):
+    stat = Path(path).stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
-    def measure(self, efs, judged):
-        # The first ef is asked for twice, and the later figure is kept: the first call warms.
-        by_ef = {row["ef"]: row for row in self.bench([efs[0], *efs])}
-        missing = [ef for ef in efs if ef not in by_ef]
-        if missing:
-            raise ContestantError(f"no figures for ef {missing}")
-        return [by_ef[ef] for ef in efs]
 
-    def bench(self, efs):
-        out = self.log.with_suffix(".json")
-        _, peak = self.call(
-            "bench", self.index, "--queries", self.dataset.query_file,
-            "--ground-truth", self.dataset.truth_file, "--k", self.options.k,
-            "--ef", ",".join(map(str, efs)), "--threads", 1,
-            "--mode", self.params["mode"], "--json", out,
-        )  # fmt: skip
-        previous = self.load_record.get("resident_bytes", 0)
-        self.load_record = {"resident_bytes": max(previous, peak), "whole_process": True}
-        try:
-            return json.loads(out.read_text())
-        except (OSError, ValueError) as error:
-            raise ContestantError(f"no JSON from bench: {error}")
-
-    def stop(self):
-        pass
+def bench_program(name):
+    """Path of the compiled benches/NAME.rs."""
+    command = ["cargo", "bench", "--bench", name, "--no-run", "--message-format=json"]
+    run = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True)
+    for line in run.stdout.splitlines():
+        record = json.loads(line)
+        if record.get("executable") and record["target"]["name"] == name:
+            return record["executable"]
+    raise ContestantError(f"cargo bench --no-run failed: {run.stderr.strip()[-400:]}")
 
 
 def build_program(name):

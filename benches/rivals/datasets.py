@@ -1,5 +1,10 @@
-"""The two datasets: reading, cutting down for trials, exact ground truth."""
+"""The datasets: reading, cutting down for trials, exact ground truth.
 
+Besides the two real ones any folder counts that holds `vectors.npy` (f16), `queries.npy`, `neighbors.npy` and `about.json` with
+the metric, as synthetic.py writes them.
+"""
+
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +13,7 @@ import numpy as np
 
 GROUND_TRUTH_DEPTH = 100
 NAMES = ("debian-packages-384", "sift-photos-128")
-DEFAULT_QUERIES = {"debian-packages-384": 2000, "sift-photos-128": 1000}
+DEFAULT_QUERIES = {"debian-packages-384": 2000}
 
 
 @dataclass
@@ -16,7 +21,7 @@ class Dataset:
     """One dataset, perhaps cut down, as files that contestants read."""
 
     name: str
-    metric: str  # "cosine" or "l2"
+    metric: str  # "cosine", "dot" or "l2"
     element: str  # "f16" or "u8": the type of the original vectors
     base_file: Path  # original type, for Shortlist
     query_file: Path
@@ -46,12 +51,24 @@ def write_bin(path, *arrays):
             np.ascontiguousarray(array).tofile(file)
 
 
+def kind(name, data):
+    """(metric, element) of a dataset."""
+    if name == "sift-photos-128":
+        return "l2", "u8"
+    if name == "debian-packages-384":
+        return "cosine", "f16"
+    try:
+        return json.loads((data / name / "about.json").read_text())["metric"], "f16"
+    except FileNotFoundError:
+        raise FileNotFoundError(f"dataset {name} not found under the --data folder {data}")
+
+
 def read_original(name, data):
     """(base, queries, neighbors) as stored."""
     folder = data / name
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset {name} not found under the --data folder {data}")
-    if name == "debian-packages-384":
+    if name != "sift-photos-128":
         load = lambda file: np.load(folder / file, mmap_mode="r")
         return load("vectors.npy"), load("queries.npy"), load("neighbors.npy")
     neighbors = read_bin(folder / "gt100.2k.ibin", "<i4")
@@ -69,7 +86,7 @@ def as_f32(vectors, metric):
 def scores(queries, base, metric):
     """Larger is nearer: the similarity, or minus the squared distance."""
     products = queries @ base.T
-    if metric == "cosine":
+    if metric != "l2":
         return products
     return 2 * products - np.square(queries).sum(1)[:, None] - np.square(base).sum(1)[None, :]
 
@@ -101,48 +118,58 @@ def spot_check(queries, base, neighbors, metric, sample=20):
 
 
 def prepare(name, data, cache, limit_base=None, limit_queries=None):
-    """Write the files contestants read into `cache`, and return the Dataset."""
-    metric, element = ("cosine", "f16") if name == "debian-packages-384" else ("l2", "u8")
-    base, queries, neighbors = read_original(name, Path(data))
-    count = min(limit_queries or DEFAULT_QUERIES[name], len(neighbors))
+    """Write the files contestants read into `cache`, unless they are there, and return the Dataset."""
+    data = Path(data)
+    metric, element = kind(name, data)
+    base, queries, neighbors = read_original(name, data)
+    count = min(limit_queries or DEFAULT_QUERIES.get(name, 1000), len(neighbors))
     full = not limit_base or limit_base >= len(base)
     # Spread over all queries: they may lie in an order (Debian's do), and the first would speak for a part of it.
     chosen = np.linspace(0, len(neighbors) - 1, count).astype(int)
     base, queries = base[: None if full else limit_base], np.array(queries[chosen])
     folder = Path(cache) / f"{name}-{len(base)}" / f"queries-{count}"
-    folder.mkdir(parents=True, exist_ok=True)
-
-    base_f32, query_f32 = as_f32(base, metric), as_f32(queries, metric)
-    if full:
-        neighbors = np.array(neighbors[chosen])
-        spot_check(query_f32, base_f32, neighbors, metric)
-    else:
-        neighbors, _ = brute_force(query_f32, base_f32, metric, min(GROUND_TRUTH_DEPTH, len(base)))
-    np.save(folder / "base.f32.npy", base_f32)
-    np.save(folder / "queries.f32.npy", query_f32)
-    originals = write_originals(folder, element, metric, base, queries, neighbors, base_f32, query_f32)
+    made = folder / "made.json"
+    source = stamp(data / name)
+    if not made.exists() or json.loads(made.read_text()) != source:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, element, metric, base, queries, np.array(neighbors[chosen]) if full else None)
+        made.write_text(json.dumps(source))
     return Dataset(
-        name, metric, element, *originals, folder / "base.f32.npy", folder / "queries.f32.npy",
-        len(base), count, base.shape[1], neighbors,
+        name, metric, element, *original_files(folder, element), folder / "base.f32.npy", folder / "queries.f32.npy",
+        len(base), count, base.shape[1], np.load(folder / "exact.npy"),
     )  # fmt: skip
 
 
-def write_originals(folder, element, metric, base, queries, neighbors, base_f32, query_f32):
-    """Base, queries and ground truth in the dataset's own formats: (base, queries, truth) paths."""
-    gathered = [scores(query_f32[[i]], base_f32[row], metric)[0] for i, row in enumerate(neighbors)]
-    distances = np.stack(gathered).astype(np.float32)
-    ids = neighbors.astype("<i4")
+def stamp(folder):
+    """Sizes and times of the files of a dataset: what is in the cache was made from these."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def write(folder, element, metric, base, queries, neighbors):
+    base_f32, query_f32 = as_f32(base, metric), as_f32(queries, metric)
+    if neighbors is None:
+        neighbors, _ = brute_force(query_f32, base_f32, metric, min(GROUND_TRUTH_DEPTH, len(base)))
+    else:
+        spot_check(query_f32, base_f32, neighbors, metric)
+    np.save(folder / "base.f32.npy", base_f32)
+    np.save(folder / "queries.f32.npy", query_f32)
+    np.save(folder / "exact.npy", neighbors)
+    base_file, query_file, truth_file = original_files(folder, element)
     if element == "f16":
-        paths = folder / "vectors.npy", folder / "queries.npy", folder / "neighbors.npy"
-        for path, array in zip(paths, (base, queries, ids)):
+        for path, array in ((base_file, base), (query_file, queries), (truth_file, neighbors.astype("<i4"))):
             np.save(path, array)
-        np.save(folder / "similarities.npy", distances)
-        return paths
-    paths = folder / "base.u8bin", folder / "query.u8bin", folder / "gt.ibin"
-    write_bin(paths[0], base)
-    write_bin(paths[1], queries)
-    write_bin(paths[2], ids, -distances)
-    return paths
+        return
+    gathered = [scores(query_f32[[i]], base_f32[row], metric)[0] for i, row in enumerate(neighbors)]
+    write_bin(base_file, base)
+    write_bin(query_file, queries)
+    write_bin(truth_file, neighbors.astype("<i4"), -np.stack(gathered).astype(np.float32))
+
+
+def original_files(folder, element):
+    """Base, queries and ground truth in the dataset's own formats."""
+    names = ("vectors.npy", "queries.npy", "neighbors.npy") if element == "f16" else ("base.u8bin", "query.u8bin", "gt.ibin")
+    return [folder / name for name in names]
 
 
 def folder_bytes(path):

@@ -9,7 +9,6 @@ the same cache. Preparing a filter (a bitmap, a condition's text) is not timed, 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from importlib import metadata
@@ -54,9 +53,10 @@ def parse_arguments():
     add("--out", default=HERE / "results", metavar="DIR")
     add("--timeout", type=int, default=7200, metavar="S", help="longest wait for one answer")
     add("--rebuild", action="store_true", help="build again what the cache holds")
-    add("--shortlist", default=str(HERE.parent.parent / "target/release/shortlist"), metavar="PROGRAM")
     add("--bench", metavar="PROGRAM", help="benches/filters.rs, compiled (default: as cargo bench --no-run makes it)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.threads = 1
+    return options
 
 
 def note(text):
@@ -67,7 +67,7 @@ class Shortlist(contestants.Rival):
     """Our engine behind benches/filters.rs, which answers as the rivals' workers do."""
 
     def build_now(self):
-        builder = contestants.Shortlist(self.options.shortlist, *self.given)
+        builder = contestants.Shortlist(contestants.bench_program("turns"), *self.given)
         builder.index = self.index
         return builder.build_now()
 
@@ -85,24 +85,13 @@ class Usearch(contestants.Rival):
         return command if what == "build" else [str(contestants.build_program("usearch")), *command[len(self.program) :]]
 
 
-def bench_program():
-    """Path of the compiled benches/filters.rs."""
-    command = ["cargo", "bench", "--bench", "filters", "--no-run", "--message-format=json"]
-    run = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True)
-    for line in run.stdout.splitlines():
-        record = json.loads(line)
-        if record.get("executable") and record["target"]["name"] == "filters":
-            return [record["executable"]]
-    raise contestants.ContestantError(f"cargo bench --no-run failed: {run.stderr.strip()[-400:]}")
-
-
 def line_up(options, dataset, failures):
     wanted = set(options.only.split(",")) if options.only else None
     out, hnsw_rs = [], None
     if wanted is None or "shortlist" in wanted:
-        given = ("shortlist", "Shortlist", {"mode": "resident"}, list(EFS), dataset, options, None)
-        program = [options.bench] if options.bench else bench_program()
-        ours = Shortlist(program, str(Path(options.shortlist).stat().st_mtime_ns), *given)
+        given = ("shortlist", "Shortlist", {"mode": "resident"}, dataset, options, None)
+        program = [options.bench or contestants.bench_program("filters")]
+        ours = Shortlist(program, contestants.file_stamp(program[0]), *given)
         ours.given = given
         out.append(ours)
     for rival, label, params in GRID:
@@ -119,7 +108,7 @@ def line_up(options, dataset, failures):
                 program, version = contestants.worker_program(), metadata.version(rivals.PACKAGES[rival])
             kind = Usearch if rival == "usearch" else contestants.Rival
             params = params | {"dtype": USEARCH_TYPES[dataset.element]} if rival == "usearch" else params
-            out.append(kind(program, version, rival, label, params, list(EFS), dataset, options, None))
+            out.append(kind(program, version, rival, label, params, dataset, options, None))
         except (contestants.ContestantError, metadata.PackageNotFoundError, OSError) as error:
             failures[label] = f"skipped: {error}"
     return out
@@ -140,7 +129,7 @@ def sweep(contestant, options, filters, made, truth, stem):
     """Points of rising ef, until the target is reached or patience is at its end."""
     points, began = [], time.monotonic()
     # Our default is one setting for all filters; rivals may search for theirs.
-    for ef in contestant.efs[1:2] if contestant.rival == "shortlist" else contestant.efs:
+    for ef in EFS[1:2] if contestant.rival == "shortlist" else EFS:
         record, ids = ask(contestant, ef, stem, len(filters.queries), options.k)
         record["recall"] = filters.recall(made, truth, ids)
         points.append(record)
@@ -156,7 +145,7 @@ def run(name, options):
     field = line_up(options, dataset, failures)
     for contestant in list(field):
         try:
-            contestant.build()
+            contestant.build(options.rebuild)
             contestant.start()
             note(f"{name}: {contestant} ready")
         except Exception as error:  # a contestant that fails is out, and the run goes on

@@ -1,14 +1,17 @@
-"""The table and the plot of one result."""
+"""The tables and the plot of one result of run.py."""
 
 import math
+import statistics
 
 import matplotlib
+
+import contestants
+from field import TARGETS
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-TARGETS = (0.90, 0.95, 0.99, 0.999)
 COLORS = {
     "shortlist": "#d62728",
     "symphonyqg": "#1f77b4",
@@ -22,44 +25,39 @@ DASHES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 
 MARKERS = ["o", "s", "^", "D", "v"]
 
 
-def frontier(points):
-    """Points no other point beats in both recall and QPS, by rising recall."""
-    best, out = 0, []
-    for point in sorted(points, key=lambda p: (-p["recall"], -p["qps"])):
-        if point["qps"] > best:
-            best = point["qps"]
-            out.append(point)
-    return out[::-1]
+# 0.975 quantile of Student's t by degrees of freedom, 1 to 30.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110,
+           2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)  # fmt: skip
 
 
-def qps_at(points, target):
-    """(QPS, kind): interpolated, "floor" where the least search is past the target, or never."""
-    line = frontier(points)
-    if not line or line[-1]["recall"] < target:
-        return None, "never"
-    if line[0]["recall"] >= target:
-        return line[0]["qps"], "floor"
-    for low, high in zip(line, line[1:]):
-        if high["recall"] >= target:
-            share = (target - low["recall"]) / (high["recall"] - low["recall"])
-            return math.exp((1 - share) * math.log(low["qps"]) + share * math.log(high["qps"])), "interpolated"
+def paired_ratio(pairs):
+    """(median ratio, lower and upper bound of the mean logarithm's 95 % interval)."""
+    logs = [math.log(ours / theirs) for ours, theirs in pairs]
+    if len(logs) < 2:
+        return math.exp(logs[0]), None, None
+    half = STUDENT[min(len(logs) - 1, 30) - 1] * statistics.stdev(logs) / math.sqrt(len(logs))
+    mean = statistics.fmean(logs)
+    return math.exp(statistics.median(logs)), math.exp(mean - half), math.exp(mean + half)
+
+
+def point_at(points, target):
+    """The measured point of the least ef that reaches the target."""
+    return min((p for p in points if p["recall"] >= target), key=lambda p: p["ef"], default=None)
 
 
 def cell(points, target):
-    qps, kind = qps_at(points, target)
-    return {"never": "never", "floor": f"≥ {qps or 0:,.0f}"}.get(kind, f"{qps or 0:,.0f}")
+    point = point_at(points, target)
+    return f"{point['qps']:,.0f} ({point['ef']})" if point else "never"
 
 
 def row(contestant, rows):
     points, build, load = contestant["points"], contestant["build"], contestant["load"]
     resident = load.get("resident_bytes")
     figures = [
-        f"{build['build_s']:.1f}" if build else "-",
-        f"{build['peak_bytes'] / 1e6:,.0f}" if build else "-",
         f"{build['index_bytes'] / rows:,.0f}" if build else "-",
-        ("≤ " if load.get("whole_process") else "") + f"{resident / rows:,.0f}" if resident else "-",
+        f"{resident / rows:,.0f}" if resident else "-",
         *(cell(points, target) if points else "-" for target in TARGETS),
-        f"{max(p['recall'] for p in points):.4f}" if points else "-",
+        f"{contestant['ceiling']:.4f}" if contestant["ceiling"] else "-",
     ]
     return f"| {contestant['label']} | " + " | ".join(figures) + " |"
 
@@ -71,26 +69,68 @@ def spread(result):
     return ratios[len(ratios) // 2] if ratios else None
 
 
+def disturbed(result):
+    """Share of the measurements during which others used more than half a processor, in spite of repeats."""
+    shares = [share for c in result["contestants"] for share in c.get("disturbed", [])]
+    return sum(share > contestants.QUIET for share in shares) / len(shares) if shares else 0
+
+
+def never(result, target):
+    """Rivals of which no setting reached the target."""
+    reached, all_rivals = set(), {}
+    for contestant in result["contestants"]:
+        if contestant["rival"] != "shortlist" and contestant["ceiling"]:
+            all_rivals.setdefault(contestant["rival"], contestant["ceiling"])
+            all_rivals[contestant["rival"]] = max(all_rivals[contestant["rival"]], contestant["ceiling"])
+            if contestant["ceiling"] >= target:
+                reached.add(contestant["rival"])
+    return [f"{rival} ({ceiling:.4f})" for rival, ceiling in all_rivals.items() if rival not in reached]
+
+
+def duel_row(result, duel):
+    target = duel["target"]
+    missing = ", ".join(never(result, target)) or "-"
+    if duel["rival"] is None:
+        word = "no rival reaches it" if duel["reached"] else "Shortlist does not reach it"
+        return f"| {target:g} | - | {word} | - | - | - | {missing} |"
+    ratio, low, high = paired_ratio(duel["pairs"])
+    ours, theirs = (statistics.median(column) for column in zip(*duel["pairs"]))
+    interval = f"{low:.2f} to {high:.2f}" if low else "-"
+    return (
+        f"| {target:g} | {ours:,.0f} ({duel['ef'][0]}) | {duel['rival']}: {theirs:,.0f} ({duel['ef'][1]}) "
+        f"| {ratio:.2f} | {interval} | {len(duel['pairs'])} | {missing} |"
+    )
+
+
+def header(heads):
+    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+
+
 def table(result):
-    machine, rows = result["machine"], result["rows"]
+    machine, rows, threads = result["machine"], result["rows"], result["threads"]
     noise = spread(result)
-    heads = ["", "build s", "build peak MB", "file B/vector", "memory B/vector",
-             *(f"QPS @{target:g}" for target in TARGETS), "ceiling"]  # fmt: skip
     lines = [
-        f"## {result['dataset']}: {rows:,} x {result['dimensions']}, {result['metric']}, recall@{result['k']}",
+        f"## {result['dataset']}: {rows:,} x {result['dimensions']}, {result['metric']}, recall@{result['k']}, "
+        f"{threads} search thread{'s' if threads > 1 else ''}",
         "",
-        f"{result['date']}, {machine['processor']}, {machine['cores']} cores. One search thread, "
-        f"{result['build_threads']} build threads, {result['queries']:,} queries, "
-        f"median of {result['repeats']} interleaved repeats, load average {result['load_average_before']:.1f} before"
-        + (f"; half of the points spread over less than {noise:.0%} between repeats." if noise else "."),
+        f"{result['date']}, {machine['processor']}, {machine['cores']} cores. {result['queries']:,} queries, "
+        f"load average {result['load_average_before']:.1f} before"
+        + (f"; half of the points spread over less than {noise:.0%} between rounds." if noise else "."),
+        f"Others used more than half a processor during {disturbed(result):.0%} of the measurements.",
         "",
-        "| " + " | ".join(heads) + " |",
-        "|" + "---|" * len(heads),
+        "QPS (and ef) at the least ef that reaches a recall, Shortlist and the best rival one after the other; the ratio is the median "
+        "of the pairs, the interval that of its mean with 95 %:",
+        "",
+        *header(["recall", "Shortlist", "best rival", "ratio", "95 %", "pairs", "never reach it (their ceiling)"]),
+        *(duel_row(result, duel) for duel in result["duels"]),
+        "",
+        f"All, QPS (and ef), median of {result['rounds']} rounds:",
+        "",
+        *header(["", "file B/vector", "memory B/vector", *(f"@{target:g}" for target in TARGETS), "ceiling"]),
         *(row(contestant, rows) for contestant in result["contestants"]),
         "",
-        "QPS is interpolated between the points of the sweep; ≥: the smallest ef is already past that recall; "
-        "ceiling: the highest recall of the sweep. Memory ≤: peak of the whole process. "
-        "Recall is tie-aware (see README.md).",
+        "Ceiling: the highest recall up to ef 3200. Recall is tie-aware. Memory: what the process holds after the queries more than "
+        "before it loaded the index.",
     ]
     if result["failures"]:
         lines += ["", "Not complete:", *(f"- {label}: {reason}" for label, reason in result["failures"].items())]
@@ -111,7 +151,7 @@ def axis_range(points):
 def draw(axes, contestants, limit):
     seen = {}
     for contestant in contestants:
-        points = frontier(contestant["points"])
+        points = contestant["points"]
         if not points:
             continue
         rival = contestant["rival"]
@@ -158,7 +198,7 @@ def plot(result, stem):
         visible = [p["qps"] for c in shown for p in c["points"] if stretch(p["recall"], 9) >= left]
         axes.set_ylim(min(visible) / 1.15, max(visible) * 1.15)
         axes.set_xlabel(f"recall@{result['k']}  (better →, scale stretched towards 1)")
-        axes.set_ylabel("queries a second, one thread  (better ↑)")
+        axes.set_ylabel(f"queries a second, {result['threads']} thread{'s' if result['threads'] > 1 else ''}  (better ↑)")
         axes.set_title(
             f"{result['dataset']}: {result['rows']:,} x {result['dimensions']}, {result['metric']}",
             loc="left", fontweight="bold",

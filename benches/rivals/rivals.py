@@ -2,7 +2,7 @@
 
 Every class has the same four methods. `build` is timed and gets float32 rows (of unit length under
 cosine); `load` gets them too, for rivals whose file does not hold the vectors; `search` answers all
-queries in one call on one thread and returns ids, k a query.
+queries in one call on `threads` threads and returns ids, k a query.
 """
 
 import numpy as np
@@ -11,6 +11,8 @@ import filtering
 
 
 class Rival:
+    threads = 1  # that search
+
     def __init__(self, params, metric, element):
         self.params, self.metric, self.element = params, metric, element
 
@@ -27,7 +29,7 @@ class Hnswlib(Rival):
     def build(self, base, threads):
         import hnswlib
 
-        self.index = hnswlib.Index("ip" if self.metric == "cosine" else "l2", base.shape[1])
+        self.index = hnswlib.Index("l2" if self.metric == "l2" else "ip", base.shape[1])
         self.index.init_index(len(base), M=self.params["M"], ef_construction=self.params["efc"])
         self.index.add_items(base, num_threads=threads)
 
@@ -37,12 +39,12 @@ class Hnswlib(Rival):
     def load(self, folder, base):
         import hnswlib
 
-        self.index = hnswlib.Index("ip" if self.metric == "cosine" else "l2", base.shape[1])
+        self.index = hnswlib.Index("l2" if self.metric == "l2" else "ip", base.shape[1])
         self.index.load_index(str(folder / "index"))
 
     def search(self, queries, k, ef):
         self.index.set_ef(ef)
-        return self.index.knn_query(queries, k, num_threads=1)[0]
+        return self.index.knn_query(queries, k, num_threads=self.threads)[0]
 
     def prepare_filters(self, masks, rows, conditions):
         unpacked = [np.unpackbits(mask, count=rows, bitorder="little").astype(bool) for mask in masks]
@@ -61,7 +63,7 @@ class Faiss(Rival):
     def build(self, base, threads):
         import faiss
 
-        metric = faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2
+        metric = faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT
         dimensions, m = base.shape[1], self.params["M"]
         if self.params["storage"] == "flat":
             index = faiss.IndexHNSWFlat(dimensions, m, metric)
@@ -85,7 +87,7 @@ class Faiss(Rival):
     def load(self, folder, base):
         import faiss
 
-        faiss.omp_set_num_threads(1)
+        faiss.omp_set_num_threads(self.threads)
         self.index = faiss.read_index(str(folder / "index"))
         self.graph = self.index
         if self.params.get("refine"):
@@ -115,7 +117,7 @@ class Usearch(Rival):
 
         return Index(
             ndim=dimensions,
-            metric="ip" if self.metric == "cosine" else "l2sq",
+            metric="l2sq" if self.metric == "l2" else "ip",
             dtype=self.params["dtype"],
             connectivity=self.params["M"],
             expansion_add=self.params["efc"],
@@ -142,13 +144,13 @@ class Usearch(Rival):
 
     def search(self, queries, k, ef):
         self.index.expansion_search = ef
-        return self.index.search(queries, k, threads=1).keys
+        return self.index.search(queries, k, threads=self.threads).keys
 
 
 class Glass(Rival):
     @property
     def space(self):
-        return "IP" if self.metric == "cosine" else "L2"
+        return "L2" if self.metric == "l2" else "IP"
 
     def build(self, base, threads):
         import glass
@@ -166,20 +168,20 @@ class Glass(Rival):
         graph = glass.Graph(str(folder / "index"))
         refine = self.params.get("refine", "")
         self.searcher = glass.Searcher(graph, base, self.space, self.params["search"], refine)
-        glass.set_num_threads(1)
+        glass.set_num_threads(self.threads)
         self.searcher.set_ef(100)
-        self.searcher.optimize(1)
+        self.searcher.optimize(self.threads)
 
     def search(self, queries, k, ef):
         self.searcher.set_ef(ef)
-        return self.searcher.batch_search(queries, k, 1)[0]
+        return self.searcher.batch_search(queries, k, self.threads)[0]
 
 
 class SymphonyQG(Rival):
     def build(self, base, threads):
         from rabitqlib import SymqgIndex
 
-        metric = "ip" if self.metric == "cosine" else "l2"
+        metric = "l2" if self.metric == "l2" else "ip"
         self.index = SymqgIndex(base.shape[1], self.params["R"], metric)
         self.index.build(base, self.params["efc"], threads)
 
@@ -192,7 +194,7 @@ class SymphonyQG(Rival):
         self.index = SymqgIndex.load(str(folder / "index"))
 
     def search(self, queries, k, ef):
-        return self.index.search(queries, k, ef, 1)[0]
+        return self.index.search(queries, k, ef, self.threads)[0]
 
 
 class Attributes:
@@ -348,6 +350,9 @@ PACKAGES = {
     "zvec": "zvec",
 }
 
+# Rivals that walk with an ef below k; all others widen it to k, or refuse.
+SMALLEST_EF = {"shortlist": 10, "glass": 10}
+
 # (rival, label, parameters, in the quick grid?)
 GRID = [
     ("hnsw_rs", "hnsw_rs M=16", {"M": 16, "efc": 200, "kernel": "simdeez"}, True),
@@ -367,11 +372,11 @@ GRID = [
     ("usearch", "usearch f16 M=32", {"dtype": "f16", "M": 32, "efc": 400}, False),
     ("usearch", "usearch i8 M=32", {"dtype": "i8", "M": 32, "efc": 400}, False),
     ("glass", "Glass SQ8U R=32", {"build": "SQ8U", "search": "SQ8U", "R": 32, "L": 200}, True),
-    ("glass", "Glass SQ8U, FP16 refine R=32",
+    ("glass", "Glass SQ8U+FP16 R=32",
      {"build": "SQ8U", "search": "SQ8U", "refine": "FP16", "R": 32, "L": 200}, True),
-    ("glass", "Glass SQ8U, FP32 refine R=64",
+    ("glass", "Glass SQ8U+FP32 R=64",
      {"build": "SQ8U", "search": "SQ8U", "refine": "FP32", "R": 64, "L": 400}, False),
-    ("glass", "Glass SQ4U, FP16 refine R=32",
+    ("glass", "Glass SQ4U+FP16 R=32",
      {"build": "SQ8U", "search": "SQ4U", "refine": "FP16", "R": 32, "L": 200}, False),
     ("symphonyqg", "SymphonyQG R=32", {"R": 32, "efc": 200}, True),
     ("symphonyqg", "SymphonyQG R=32 efc=400", {"R": 32, "efc": 400}, False),

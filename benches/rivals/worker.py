@@ -2,7 +2,8 @@
 
 Started by run.py. `build` makes and saves an index and prints one JSON line. `serve` loads it, prints
 one JSON line, then answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line, and
-each line `filter EF IDS_FILE STEM` (STEM.mask and STEM.json, see filtering.py) with another.
+each line `filter EF IDS_FILE STEM` (STEM.mask and STEM.json, see filtering.py) with another; `memory` asks for what the process
+holds more than before it loaded.
 Whatever a library prints goes to stderr, so that it cannot mix with the answers.
 """
 
@@ -50,13 +51,14 @@ def parse_params(text):
 
 def build(rival, args, say):
     base = np.load(args.vectors)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     rival.build(base, args.threads)
     seconds = time.perf_counter() - start
+    used = time.process_time() - cpu
     peak = memory("VmHWM")
     Path(args.index).mkdir(parents=True, exist_ok=True)
     rival.save(Path(args.index))
-    say({"build_s": seconds, "peak_bytes": peak})
+    say({"build_s": seconds, "cpu_s": used, "peak_bytes": peak})
 
 
 def load(rival, args):
@@ -109,6 +111,10 @@ def serve(rival, args, say):
     release_memory()
     say({"load_s": seconds, "resident_bytes": max(0, memory("VmRSS") - before)})
     for line in sys.stdin:
+        if line == "memory\n":
+            release_memory()
+            say({"resident_bytes": max(0, memory("VmRSS") - before)})
+            continue
         what, ef, files = line.rstrip("\n").split(" ", 2)
         try:
             if what == "filter":
@@ -135,6 +141,8 @@ def main():
         print(json.dumps(record), file=answers, flush=True)
 
     rival = rivals.CLASSES[args.rival](parse_params(args.params), args.metric, args.element)
+    if args.command == "serve" and args.threads:
+        rival.threads = args.threads
     {"build": build, "serve": serve}[args.command](rival, args, say)
 
 

@@ -2,7 +2,7 @@
 //!
 //! `build` makes an index and prints one JSON line; `serve` loads it, prints one JSON line, then
 //! answers each line `search EF IDS_FILE` (IDS_FILE may be `-`) with one JSON line until its input ends; and each line
-//! `filter EF IDS_FILE STEM` too, whose masks in STEM.mask are as ../filtering.py writes them.
+//! `filter EF IDS_FILE STEM` too, whose masks in STEM.mask are as ../filtering.py writes them, and `memory`.
 
 mod vectors;
 
@@ -126,14 +126,22 @@ fn serve<D: Distance<f32> + Default + Send + Sync>(options: &Options) -> Result<
     let resident = memory("VmRSS").saturating_sub(before);
     say(json!({"load_s": load_s, "resident_bytes": resident}))?;
 
+    let threads = options.number("threads").unwrap_or(1);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let vectors: Vec<Vec<f32>> =
+        if threads > 1 { (0..queries.rows).map(|i| queries.row(i).to_vec()).collect() } else { vec![] };
     for line in io::stdin().lock().lines() {
         let line = line?;
+        if line == "memory" {
+            say(json!({"resident_bytes": memory("VmRSS").saturating_sub(before)}))?;
+            continue;
+        }
         let mut words = line.splitn(3, ' ');
         let (Some(what), Some(ef), Some(files)) = (words.next(), words.next(), words.next()) else {
             return Err(format!("cannot understand {line:?}").into());
         };
         say(match (what, files.split_once(' ')) {
-            ("search", _) => measure(&index, &queries, k, ef.parse()?, files)?,
+            ("search", _) => measure(&index, &queries, &vectors, k, ef.parse()?, files)?,
             ("filter", Some((file, stem))) => measure_filtered(&index, &queries, k, ef.parse()?, file, stem)?,
             _ => return Err(format!("cannot understand {line:?}").into()),
         })?;
@@ -148,9 +156,11 @@ fn warm_up<D: Distance<f32> + Send + Sync>(index: &Hnsw<f32, D>, queries: &Vecto
     }
 }
 
+/// All queries: one after the other, or on the pool's threads when they are there as `vectors` too.
 fn measure<D: Distance<f32> + Send + Sync>(
     index: &Hnsw<f32, D>,
     queries: &Vectors,
+    vectors: &[Vec<f32>],
     k: usize,
     ef: usize,
     ids_file: &str,
@@ -158,8 +168,12 @@ fn measure<D: Distance<f32> + Send + Sync>(
     warm_up(index, queries, k, ef);
     let mut found = Vec::with_capacity(queries.rows);
     let start = Instant::now();
-    for i in 0..queries.rows {
-        found.push(index.search(queries.row(i), k, ef));
+    if vectors.is_empty() {
+        for i in 0..queries.rows {
+            found.push(index.search(queries.row(i), k, ef));
+        }
+    } else {
+        found = index.parallel_search(vectors, k, ef);
     }
     let seconds = start.elapsed().as_secs_f64();
     if ids_file != "-" {
