@@ -111,11 +111,6 @@ impl Lanes for Ymm {
         unsafe { _mm256_setzero_ps() }
     }
     #[inline(always)]
-    unsafe fn add_f(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
     unsafe fn sub_f(a: __m256, b: __m256) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_sub_ps(a, b) }
@@ -124,15 +119,6 @@ impl Lanes for Ymm {
     unsafe fn multiply_add(sum: __m256, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_fmadd_ps(a, b, sum) }
-    }
-    #[inline(always)]
-    unsafe fn total_f(sum: __m256) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
-            let half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-            _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)))
-        }
     }
     #[inline(always)]
     unsafe fn totals_f([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
@@ -163,15 +149,6 @@ impl Lanes for Ymm {
     unsafe fn add_i32(a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_add_epi32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn total_i32(sum: __m256i) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            let half = _mm_add_epi32(half, _mm_shuffle_epi32::<0b0100_1110>(half));
-            _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32::<0b1011_0001>(half))) as f32
-        }
     }
     #[inline(always)]
     unsafe fn totals_i32([a, b, c, d]: [__m256i; 4]) -> [f32; 4] {

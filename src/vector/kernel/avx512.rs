@@ -123,11 +123,6 @@ impl Lanes for Zmm {
         unsafe { _mm512_setzero_ps() }
     }
     #[inline(always)]
-    unsafe fn add_f(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
     unsafe fn sub_f(a: __m512, b: __m512) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_sub_ps(a, b) }
@@ -136,11 +131,6 @@ impl Lanes for Zmm {
     unsafe fn multiply_add(sum: __m512, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_fmadd_ps(a, b, sum) }
-    }
-    #[inline(always)]
-    unsafe fn total_f(sum: __m512) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_reduce_add_ps(sum) }
     }
     /// Folds the halves of two registers into one, of two such into one with a quarter for each, then each quarter.
     #[inline(always)]
@@ -182,11 +172,6 @@ impl Lanes for Zmm {
     unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { _mm512_add_epi32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn total_i32(sum: __m512i) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_reduce_add_epi32(sum) as f32 }
     }
     /// As `totals_f`.
     #[inline(always)]

@@ -30,18 +30,15 @@ pub(super) trait Lanes: Copy + 'static {
     unsafe fn load_i8(at: *const u8, part: Part) -> Self::F;
     unsafe fn load_u8(at: *const u8, part: Part) -> Self::F;
     unsafe fn zero_f() -> Self::F;
-    unsafe fn add_f(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub_f(a: Self::F, b: Self::F) -> Self::F;
     /// a x b + sum.
     unsafe fn multiply_add(sum: Self::F, a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn total_f(sum: Self::F) -> f32;
     unsafe fn totals_f(sums: [Self::F; 4]) -> [f32; 4];
 
     unsafe fn load_bytes(at: *const u8, part: Part) -> Self::I;
     unsafe fn splat(byte: u8) -> Self::I;
     unsafe fn xor(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn total_i32(sum: Self::I) -> f32;
     unsafe fn totals_i32(sums: [Self::I; 4]) -> [f32; 4];
     /// Adds the products of signed bytes in -127..=127 to i32 sums.
     unsafe fn dot_signed(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;

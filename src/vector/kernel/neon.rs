@@ -120,11 +120,6 @@ impl<const DOT: bool> Lanes for Q<DOT> {
         unsafe { vdupq_n_f32(0.0) }
     }
     #[inline(always)]
-    unsafe fn add_f(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe { vaddq_f32(a, b) }
-    }
-    #[inline(always)]
     unsafe fn sub_f(a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the caller's promise.
         unsafe { vsubq_f32(a, b) }
@@ -133,11 +128,6 @@ impl<const DOT: bool> Lanes for Q<DOT> {
     unsafe fn multiply_add(sum: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the caller's promise.
         unsafe { vfmaq_f32(sum, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn total_f(sum: float32x4_t) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { vaddvq_f32(sum) }
     }
     #[inline(always)]
     unsafe fn totals_f([a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
@@ -167,11 +157,6 @@ impl<const DOT: bool> Lanes for Q<DOT> {
     unsafe fn add_i32(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
         // SAFETY: the caller's promise.
         unsafe { vreinterpretq_u8_u32(vaddq_u32(vreinterpretq_u32_u8(a), vreinterpretq_u32_u8(b))) }
-    }
-    #[inline(always)]
-    unsafe fn total_i32(sum: uint8x16_t) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { vaddvq_s32(vreinterpretq_s32_u8(sum)) as f32 }
     }
     #[inline(always)]
     unsafe fn totals_i32(sums: [uint8x16_t; 4]) -> [f32; 4] {

@@ -37,8 +37,6 @@ pub(super) trait Step: 'static {
 /// Callers have the instruction set.
 pub(super) trait Sum: Copy {
     unsafe fn zero() -> Self;
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn total(self) -> f32;
     unsafe fn totals(sums: [Self; 4]) -> [f32; 4];
 }
 
@@ -49,16 +47,6 @@ impl<L: Lanes> Sum for Floats<L> {
     unsafe fn zero() -> Self {
         // SAFETY: the caller's promise.
         unsafe { Floats(L::zero_f()) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Floats(L::add_f(self.0, other.0)) }
-    }
-    #[inline(always)]
-    unsafe fn total(self) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { L::total_f(self.0) }
     }
     #[inline(always)]
     unsafe fn totals([a, b, c, d]: [Self; 4]) -> [f32; 4] {
@@ -74,16 +62,6 @@ impl<L: Lanes> Sum for Integers<L> {
     unsafe fn zero() -> Self {
         // SAFETY: the caller's promise.
         unsafe { Integers(L::splat(0)) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Integers(L::add_i32(self.0, other.0)) }
-    }
-    #[inline(always)]
-    unsafe fn total(self) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { L::total_i32(self.0) }
     }
     #[inline(always)]
     unsafe fn totals([a, b, c, d]: [Self; 4]) -> [f32; 4] {

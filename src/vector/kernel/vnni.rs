@@ -120,22 +120,6 @@ impl<L: Vnni> Sum for SquareParts<L> {
         SquareParts { squares: zero, products: zero, biases: zero }
     }
     #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            SquareParts {
-                squares: L::add_i32(self.squares, other.squares),
-                products: L::add_i32(self.products, other.products),
-                biases: L::add_i32(self.biases, other.biases),
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn total(self) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.whole().total() }
-    }
-    #[inline(always)]
     unsafe fn totals([a, b, c, d]: [Self; 4]) -> [f32; 4] {
         // SAFETY: the caller's promise.
         unsafe { Sum::totals([a.whole(), b.whole(), c.whole(), d.whole()]) }
@@ -188,18 +172,6 @@ impl<L: Vnni> Sum for NibbleParts<L> {
         // SAFETY: the caller's promise.
         let zero = unsafe { L::splat(0) };
         NibbleParts { low: zero, high: zero }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            NibbleParts { low: L::add_i32(self.low, other.low), high: L::add_i32(self.high, other.high) }
-        }
-    }
-    #[inline(always)]
-    unsafe fn total(self) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.whole().total() }
     }
     #[inline(always)]
     unsafe fn totals([a, b, c, d]: [Self; 4]) -> [f32; 4] {
