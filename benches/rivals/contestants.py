@@ -249,20 +249,16 @@ def bench_program(name):
     raise ContestantError(f"cargo bench --no-run failed: {run.stderr.strip()[-400:]}")
 
 
-def build_program(name):
-    """Compile the Rust program in the folder of this name where needed and return its path."""
-    folder = HERE / name
+def build_hnsw_rs():
+    """Compile the hnsw_rs program where needed and return its path."""
+    folder = HERE / "hnsw_rs"
     run = subprocess.run(
         ["cargo", "build", "--release", "--locked", "--quiet"], cwd=folder, capture_output=True, text=True
     )
     if run.returncode != 0:
         raise ContestantError(f"cargo build failed: {run.stderr.strip()[-400:]}")
     target = Path(os.environ.get("CARGO_TARGET_DIR", folder / "target"))
-    return (folder / target) / "release" / f"rival-{name.replace('_', '-')}"
-
-
-def build_hnsw_rs():
-    return build_program("hnsw_rs")
+    return (folder / target) / "release" / "rival-hnsw-rs"
 
 
 def worker_program():

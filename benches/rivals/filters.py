@@ -30,11 +30,10 @@ GRID = [
     ("hnswlib", "hnswlib M=16 (filter called in Python)", {"M": 16, "efc": 200}),
     ("faiss", "faiss HNSW SQ8 M=16", {"storage": "sq8", "M": 16, "efc": 200}),
     ("faiss", "faiss HNSW Flat M=16", {"storage": "flat", "M": 16, "efc": 200}),
-    ("usearch", "usearch M=16 (Rust)", {"dtype": None, "M": 16, "efc": 200}),
     ("qdrant", "qdrant-edge M=16", {"M": 16, "efc": 200}),
     ("zvec", "zvec M=16", {"M": 16, "efc": 200}),
 ]
-USEARCH_TYPES = {"f16": "f16", "u8": "i8"}  # the nearest that it has to each dataset's own
+ABSENT = {"usearch": "its Python binding (2.26) has no predicate"}
 
 
 def parse_arguments():
@@ -42,7 +41,7 @@ def parse_arguments():
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="the folder of debian-packages-384 and sift-photos-128")
     add("--dataset", action="append", choices=datasets.NAMES, help="(default: both)")
-    add("--only", metavar="A,B", help="take part: shortlist, hnsw_rs, hnswlib, faiss, usearch, qdrant, zvec")
+    add("--only", metavar="A,B", help="take part: shortlist, hnsw_rs, hnswlib, faiss, qdrant, zvec")
     add("--k", type=int, default=100)
     add("--target", type=float, default=0.98, help="recall at which QPS is read (default: %(default)s)")
     add("--patience", type=float, default=8, metavar="S", help="seconds a contestant has for a filter (default: %(default)s)")
@@ -77,14 +76,6 @@ class Shortlist(contestants.Rival):
         return [*self.program, str(file), str(self.dataset.query_file), "serve"]
 
 
-class Usearch(contestants.Rival):
-    """Built by its Python binding, searched through its Rust binding, which alone has predicates."""
-
-    def command(self, what, *extra):
-        command = super().command(what, *extra)
-        return command if what == "build" else [str(contestants.build_program("usearch")), *command[len(self.program) :]]
-
-
 def line_up(options, dataset, failures):
     wanted = set(options.only.split(",")) if options.only else None
     out, hnsw_rs = [], None
@@ -106,9 +97,7 @@ def line_up(options, dataset, failures):
                 program, version = hnsw_rs, "0.3.5"
             else:
                 program, version = contestants.worker_program(), metadata.version(rivals.PACKAGES[rival])
-            kind = Usearch if rival == "usearch" else contestants.Rival
-            params = params | {"dtype": USEARCH_TYPES[dataset.element]} if rival == "usearch" else params
-            out.append(kind(program, version, rival, label, params, dataset, options, None))
+            out.append(contestants.Rival(program, version, rival, label, params, dataset, options, None))
         except (contestants.ContestantError, metadata.PackageNotFoundError, OSError) as error:
             failures[label] = f"skipped: {error}"
     return out
@@ -141,7 +130,7 @@ def sweep(contestant, options, filters, made, truth, stem):
 
 def run(name, options):
     dataset = datasets.prepare(name, options.data, options.cache, options.limit_base, options.limit_queries)
-    failures = {}
+    failures = {rival: f"not here: {reason}" for rival, reason in ABSENT.items()}
     field = line_up(options, dataset, failures)
     for contestant in list(field):
         try:

@@ -68,7 +68,7 @@ fn identity_of(segment: &Path) -> Identity {
 fn write(collection: &Collection) {
     let item = |n: usize| {
         json!({"id": format!("item-{n}"), "vector": [n % 5, n / 5, n % 3, 1], "version": n,
-               "attributes": {"n": n, "price": 0.5, "sale": n % 2 == 0, "colour": "red", "tags": ["a", "b"], "added": "2026-01-01T00:00:00Z"}})
+               "attributes": {"n": n, "price": 0.5, "sale": n.is_multiple_of(2), "colour": "red", "tags": ["a", "b"], "added": "2026-01-01T00:00:00Z"}})
     };
     let index = || collection.index();
     let of = |json: Value| serde_json::from_value(json).expect("a request");
@@ -91,7 +91,9 @@ fn write(collection: &Collection) {
         state(StateRequest::Events(events)),
     ];
     let wait = |batch| collection.write_and_wait(batch).expect("written");
-    batches.into_iter().for_each(|batch| drop(wait(batch)));
+    batches.into_iter().for_each(|batch| {
+        wait(batch);
+    });
     wait(WriteBatch::patch(&index(), patch).expect("valid"));
     wait(WriteBatch::delete(&index(), delete).expect("valid"));
 }
