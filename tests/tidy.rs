@@ -24,7 +24,17 @@ const LAYERS: [(&str, u8); 12] = [
 ];
 
 /// Files and folders that may hold unsafe code.
-const UNSAFE: [&str; 3] = ["src/arena/", "src/vector/kernel/avx2.rs", "src/vector/kernel/mod.rs"];
+const UNSAFE: [&str; 9] = [
+    "src/arena/",
+    "src/vector/kernel/avx2.rs",
+    "src/vector/kernel/avx512.rs",
+    "src/vector/kernel/gather.rs",
+    "src/vector/kernel/lanes.rs",
+    "src/vector/kernel/mod.rs",
+    "src/vector/kernel/neon.rs",
+    "src/vector/kernel/step.rs",
+    "src/vector/kernel/vnni.rs",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -67,6 +67,8 @@ const RERANK_SIGMAS: f32 = 3.0;
 const SCAN_BATCH: usize = 1024;
 /// A scan nominates so many times ef: where matching items are far from the query, many are equally near, as codes see it.
 const SCAN_WIDTH: usize = 16;
+/// The same for codes of 4 bits, whose errors are larger.
+const SCAN_WIDTH_COARSE: usize = 48;
 /// The same where errors of codes are not estimated, so that all nominees are compared.
 const SCAN_WIDTH_BLIND: usize = 4;
 /// Nominees of a scan are put in order so many at a time, as they are compared.
@@ -365,7 +367,11 @@ impl Index {
         self.nodes_of(task, nodes);
         nominees.clear();
         *sorted = false;
-        let width = if self.estimates() { SCAN_WIDTH } else { SCAN_WIDTH_BLIND };
+        let width = match self.codes.codec().kind {
+            CodeKind::UnitU4 => SCAN_WIDTH_COARSE,
+            _ if self.estimates() => SCAN_WIDTH,
+            _ => SCAN_WIDTH_BLIND,
+        };
         let mut nearest = Nearest::new(nominees, width * task.ef);
         let mut visited = 0;
         for batch in nodes.chunks(SCAN_BATCH) {
