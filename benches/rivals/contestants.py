@@ -127,7 +127,10 @@ class Rival(Contestant):
     def spawn(self, command):
         log = open(self.log, "a")
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
+        # A library's pool of threads that spin while they wait would take the processor from the one that searches.
+        threads = self.options.threads if "serve" in command else self.options.build_threads
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment)
         self.answers = queue.Queue()
         threading.Thread(target=collect, args=(self.process.stdout, self.answers), daemon=True).start()
 
