@@ -4,7 +4,7 @@
 const GHOSTS: usize = 4_096;
 
 /// A hole of so many nodes around the query widens a search by one.
-pub(super) const HOLE: usize = 3;
+pub(super) const HOLE: usize = 2;
 
 /// The `capacity` nearest nodes seen so far, ascending by (distance, node), each expanded or not.
 ///

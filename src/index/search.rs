@@ -68,7 +68,7 @@ const SCAN_BATCH: usize = 1024;
 /// A scan nominates so many times ef: where matching items are far from the query, many are equally near, as codes see it.
 const SCAN_WIDTH: usize = 16;
 /// The same for codes of 4 bits, whose errors are larger.
-const SCAN_WIDTH_COARSE: usize = 48;
+const SCAN_WIDTH_COARSE: usize = 32;
 /// The same where errors of codes are not estimated, so that all nominees are compared.
 const SCAN_WIDTH_BLIND: usize = 4;
 /// Nominees of a scan are put in order so many at a time, as they are compared.
