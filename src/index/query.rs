@@ -95,7 +95,8 @@ impl Index {
         for value in &vector {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
-        let raw = self.codes.codec().kind == CodeKind::Raw;
+        // Sums of whole numbers below 2^24 are the same in f32, however they are added.
+        let raw = self.codes.codec().kind == CodeKind::Raw && self.schema.dimension * 255 * 255 < 1 << 24;
         let is_byte = |value: &f32| match self.schema.element {
             Element::I8 => (-128.0..=127.0).contains(value),
             _ => (0.0..=255.0).contains(value),
