@@ -23,25 +23,39 @@ fn kills_at_random_moments_lose_nothing() {
     let (mut verdict, mut recoveries) = (Verdict::default(), Vec::new());
     let mut server = Server::start(data.path());
     create(&server.client());
+    let (mut newest, mut checkpoints) = (manifest(data.path()), 0);
     for kill in 0..kills {
         let work = Duration::from_millis(100 + random.below(1_400));
-        // Every third server has just been asked to end: such a kill can hit the last checkpoint.
-        let in_its_end = (kill % 3 == 2).then(|| Duration::from_millis(random.below(60)));
+        // Every third server makes a checkpoint, every third has just been asked to end, which makes one too.
+        let (in_a_checkpoint, in_its_end) = (kill % 3 == 1, kill % 3 == 2);
+        // Short more often than not, but for a slow machine up to a second.
+        let moment = Duration::from_millis(random.below(32).pow(2));
         let ending = AtomicBool::new(false);
         crowd.live(&mut server, &ending, |server| {
             std::thread::sleep(work);
-            ending.store(true, SeqCst);
-            if let Some(moment) = in_its_end {
-                server.terminate();
-                std::thread::sleep(moment);
-            }
-            server.kill();
+            let client = server.client();
+            std::thread::scope(|scope| {
+                if in_a_checkpoint {
+                    // Nobody waits for its answer.
+                    scope.spawn(|| drop(client.post("/checkpoint", &json!({}))));
+                    std::thread::sleep(moment);
+                }
+                ending.store(true, SeqCst);
+                if in_its_end {
+                    server.terminate();
+                    std::thread::sleep(moment);
+                }
+                server.kill();
+            });
         });
+        let before = std::mem::replace(&mut newest, manifest(data.path()));
+        checkpoints += usize::from(before != newest);
         let began = Instant::now();
         server = Server::start(data.path());
         recoveries.push(began.elapsed());
         verdict.check(&server.client(), &mut crowd.writers);
     }
+    println!("{checkpoints} kills came behind a checkpoint, the others before one or in one");
     crowd.report(&format!("{kills} kills at random moments"), &verdict, &mut recoveries);
 }
 
@@ -177,6 +191,11 @@ fn a_change_of_the_schema_that_was_killed_is_made_or_is_not() {
     }
     println!("changes that were killed: {not_made} not made, {made} made");
     assert!(not_made > 0);
+}
+
+/// What names the newest checkpoint.
+fn manifest(data: &Path) -> Vec<u8> {
+    std::fs::read(data.join("live/manifest.json")).unwrap()
 }
 
 /// Whether that is how the traced server ended.
