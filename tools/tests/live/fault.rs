@@ -20,12 +20,15 @@ use crate::{is_long, take_turn};
 /// How long an end may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 const WRITERS: u64 = 8;
+const LOG: &str = "live/log";
+/// More than a run and its template write.
+const RECORDS: u64 = 99;
 
 /// Which calls fail, and how.
 #[derive(Debug, Clone, Copy)]
 struct Fault {
     call: &'static str,
-    /// Only on this file of the data directory; `write` elsewhere wakes threads of the reactor.
+    /// Only on this file of the data directory, or on the segments in `LOG`; `write` elsewhere wakes threads of the reactor.
     file: Option<&'static str>,
     error: &'static str,
     nth: u32,
@@ -43,7 +46,13 @@ impl Fault {
         let what = format!("trace={call}");
         let mut arguments =
             ["-f", "-y", "-q", "-e", &what, "-e", &inject, "-o", &trace].map(String::from).to_vec();
-        if let Some(file) = self.file {
+        let files = match self.file {
+            None => Vec::new(),
+            // A segment is named after its first record; a start and a checkpoint begin a new one.
+            Some(LOG) => (1..=RECORDS).map(|seq| format!("{LOG}/log-{seq:020}.slog")).collect(),
+            Some(file) => vec![file.to_owned()],
+        };
+        for file in files {
             arguments.extend(["-P".to_owned(), data.join(file).display().to_string()]);
         }
         arguments
@@ -260,7 +269,6 @@ fn run_starting(template: &Path, promised: &[Writer], fault: &Fault) -> Seen {
 /// A kind of call; on one file, or on any.
 type Call = (&'static str, Option<&'static str>);
 
-const SEGMENT: Option<&str> = Some("live/log/log-00000000000000000001.slog");
 const MANIFEST: Option<&str> = Some("live/manifest.json.tmp");
 
 type Run = fn(&Path, &[Writer], &Fault) -> Seen;
@@ -286,6 +294,7 @@ fn sweep(run: Run, calls: &[Call], most: u32) {
                 total.add(&seen);
             }
             println!("{name}: {runs} runs, {total:?}");
+            assert!(file.is_none() || runs > 0, "{name}: there is no such call");
             all.add(&total);
         }
     }
@@ -299,7 +308,7 @@ fn calls_may_fail_while_a_server_writes() {
     if !can_trace() {
         return;
     }
-    let short = [("write", SEGMENT), ("fdatasync", None), ("rename", None)];
+    let short = [("write", Some(LOG)), ("fdatasync", None), ("rename", None)];
     let long = [
         "fdatasync",
         "fsync",
@@ -322,7 +331,7 @@ fn calls_may_fail_while_a_server_writes() {
     ]
     .into_iter()
     .map(|call| (call, None));
-    let long: Vec<Call> = [("write", SEGMENT), ("write", MANIFEST)].into_iter().chain(long).collect();
+    let long: Vec<Call> = [("write", Some(LOG)), ("write", MANIFEST)].into_iter().chain(long).collect();
     if is_long() { sweep(run_working, &long, 60) } else { sweep(run_working, &short, 1) }
 }
 
@@ -350,7 +359,7 @@ fn calls_may_fail_while_a_server_starts() {
     ]
     .into_iter()
     .map(|call| (call, None))
-    .chain([("write", SEGMENT), ("write", Some("serve.lock"))])
+    .chain([("write", Some(LOG)), ("write", Some("serve.lock"))])
     .collect();
     if is_long() { sweep(run_starting, &long, 60) } else { sweep(run_starting, &short, 1) }
 }
