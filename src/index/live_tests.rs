@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::json;
 
@@ -248,8 +249,7 @@ pub(super) fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn any_changes_leave_what_a_map_would_hold() {
-    let long = std::env::var_os("SHORTLIST_LONG").is_some();
-    let batches = if long { 2_000 } else { 150 };
+    let batches = size(2_000, 150);
     let kinds = [
         (Metric::Cosine, Element::F32),
         (Metric::Cosine, Element::F16),
@@ -370,6 +370,55 @@ fn near_twins_are_all_reachable_and_deleted_ones_gone() {
         assert_eq!(found.len(), count / 10, "{metric}: after the sweep");
         assert!(found.iter().all(|id| id.ends_with('3')), "{metric}");
     }
+}
+
+/// What a search finds is in its view, with its id and attributes, whatever another thread does meanwhile.
+#[test]
+fn searches_beside_changes_find_what_their_view_holds() {
+    let mut tester = Tester::new(Metric::Cosine, Element::F32, 21);
+    for _ in 0..size(100, 50) {
+        tester.batch(300);
+    }
+    let vectors: Vec<Vec<f32>> = (0..10).map(|_| tester.vector()).collect();
+    let batches: Vec<(u64, Change)> = (0..size(20_000, 1_000))
+        .map(|_| {
+            tester.seq += 1;
+            let id = format!("id-{}", tester.random.below(300));
+            let is_put = tester.random.below(3) > 0;
+            (tester.seq, if is_put { tester.put(id) } else { Change::Delete { id, version: 0, at: 0 } })
+        })
+        .collect();
+    let (index, pool, done) = (&tester.index, &tester.pool, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let (vectors, done) = (&vectors, &done);
+            scope.spawn(move || {
+                let mut turn = reader;
+                while !done.load(SeqCst) {
+                    turn += 1;
+                    let view = index.view(0);
+                    let query = index.query(&vectors[turn % vectors.len()]).expect("valid");
+                    let params = SearchParams { k: 10, ef: 30, allowed: None, exact: turn % 5 == 0 };
+                    let found = view.search(&query, &params).expect("in range").candidates;
+                    assert_eq!(found.len(), 10.min(view.count() as usize), "at {}", view.seq());
+                    for item in found.iter().map(|candidate| candidate.item) {
+                        assert!(view.sees(item) && view.find(index.id(item)) == Some(item));
+                        assert!(ItemFacts::seq(&view, item) <= view.seq());
+                        assert!(view.columns().to_json(item).len() <= 2);
+                    }
+                }
+            });
+        }
+        for (at, (seq, change)) in batches.iter().enumerate() {
+            index.apply(&[Batch { seq: *seq, changes: std::slice::from_ref(change) }], pool).expect("room");
+            match at % 20 {
+                7 => drop(index.sweep(1)),
+                13 => drop(index.checkpoint().expect("memory")),
+                _ => {}
+            }
+        }
+        done.store(true, SeqCst);
+    });
 }
 
 /// Which nodes some path of links leads to from the entry, on whichever levels.
