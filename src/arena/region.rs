@@ -94,20 +94,7 @@ impl Region {
         let capacity = capacity.max(1).next_multiple_of(ALIGNMENT);
         let huge = capacity >= HUGE_PAGE;
         let mapping_len = if huge { capacity + HUGE_PAGE } else { capacity };
-        // SAFETY: a fresh anonymous mapping at an address that the kernel chooses overlaps nothing.
-        let mapping = unsafe {
-            mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                mapping_len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(|error| ArenaError::Reserve { bytes: capacity, source: error.into() })?;
-        let mapping = NonNull::new(mapping.cast::<u8>()).ok_or(ArenaError::Reserve {
-            bytes: capacity,
-            source: std::io::Error::other("the kernel returned address 0"),
-        })?;
+        let mapping = take(mapping_len).map_err(|source| ArenaError::Reserve { bytes: capacity, source })?;
         let shift = if huge { mapping.as_ptr().align_offset(HUGE_PAGE) } else { 0 };
         // SAFETY: shift < HUGE_PAGE, and the mapping is that much longer than `capacity`.
         let base = unsafe { mapping.add(shift) };
@@ -134,6 +121,7 @@ impl Region {
         mode: Mode,
     ) -> Result<Region, ArenaError> {
         match mode {
+            Mode::Mapped if cfg!(miri) => Region::load(file, offset, len, capacity),
             Mode::Mapped => Region::map(file, offset, len, capacity),
             Mode::Resident => Region::load(file, offset, len, capacity),
         }
@@ -213,26 +201,74 @@ impl Region {
     }
 
     fn advise(&self, advice: Advice) {
+        if cfg!(miri) {
+            return;
+        }
         // SAFETY: the range is this region's own; the advice used here changes no contents. A refusal (a kernel
         // without huge pages) costs speed only, so the result is not needed.
         let _ = unsafe { mm::madvise(self.base.as_ptr().cast(), self.capacity, advice) };
     }
 }
 
-/// Pages are given back in pieces: the kernel holds the address space's lock for each, and page faults of others wait for it.
-const GIVEN_BACK: usize = 4 << 20;
-
 impl Drop for Region {
     fn drop(&mut self) {
-        let start = self.mapping.as_ptr().cast::<u8>();
-        for at in (0..self.mapping_len).step_by(GIVEN_BACK) {
-            let length = GIVEN_BACK.min(self.mapping_len - at);
-            // SAFETY: the piece lies in this region's own mapping, and no reference outlives self. If the kernel keeps the
-            // pages, the unmapping below frees them.
-            let _ = unsafe { mm::madvise(start.add(at).cast(), length, Advice::LinuxDontNeed) };
-        }
-        // SAFETY: the mapping is this region's own, made in `reserve`; no reference outlives self.
-        let _ = unsafe { mm::munmap(start.cast(), self.mapping_len) };
+        // SAFETY: the memory is this region's own, taken in `reserve`; no reference outlives self.
+        unsafe { give_back(self.mapping, self.mapping_len) }
+    }
+}
+
+/// Addresses of zeroed memory that the kernel gives on first touch.
+#[cfg(not(miri))]
+fn take(len: usize) -> std::io::Result<NonNull<u8>> {
+    // SAFETY: a fresh anonymous mapping at an address that the kernel chooses overlaps nothing.
+    let start = unsafe {
+        mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE | MapFlags::NORESERVE,
+        )
+    }?;
+    NonNull::new(start.cast::<u8>()).ok_or_else(|| std::io::Error::other("the kernel returned address 0"))
+}
+
+/// Pages are given back in pieces: the kernel holds the address space's lock for each, and page faults of others wait for it.
+#[cfg(not(miri))]
+const GIVEN_BACK: usize = 4 << 20;
+
+/// # Safety
+///
+/// `take` returned this memory, and nobody refers to it any more.
+#[cfg(not(miri))]
+unsafe fn give_back(start: NonNull<u8>, len: usize) {
+    let start = start.as_ptr().cast::<std::ffi::c_void>();
+    for at in (0..len).step_by(GIVEN_BACK) {
+        let length = GIVEN_BACK.min(len - at);
+        // SAFETY: the piece lies in the mapping, which nobody refers to. If the kernel keeps the pages, the unmapping
+        // below frees them.
+        let _ = unsafe { mm::madvise(start.add(at), length, Advice::LinuxDontNeed) };
+    }
+    // SAFETY: the mapping was made in `take`, and nobody refers to it.
+    let _ = unsafe { mm::munmap(start, len) };
+}
+
+/// Miri has no maps: memory of the heap takes their place, and `open` reads files into it.
+#[cfg(miri)]
+fn take(len: usize) -> std::io::Result<NonNull<u8>> {
+    let layout = std::alloc::Layout::from_size_align(len, ALIGNMENT).map_err(std::io::Error::other)?;
+    // SAFETY: `reserve` asks for at least ALIGNMENT bytes.
+    NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })
+        .ok_or_else(|| std::io::ErrorKind::OutOfMemory.into())
+}
+
+/// # Safety
+///
+/// `take` returned this memory, and nobody refers to it any more.
+#[cfg(miri)]
+unsafe fn give_back(start: NonNull<u8>, len: usize) {
+    // SAFETY: `take` made the same layout of the same length.
+    unsafe {
+        std::alloc::dealloc(start.as_ptr(), std::alloc::Layout::from_size_align_unchecked(len, ALIGNMENT))
     }
 }
 
