@@ -15,7 +15,7 @@ const PAIRS: [(Element, Element); 6] = [
 
 const OPERATIONS: [Operation; 2] = [Operation::Dot, Operation::L2];
 
-/// Every length; under Miri, which is a thousand times slower, some.
+/// Every length; under Miri, which is far slower, some.
 const STEP: usize = if cfg!(miri) { 67 } else { 1 };
 /// Long rows, which Miri does without.
 const LONG: &[usize] = if cfg!(miri) { &[] } else { &[384, 768, 1000, 4096] };
