@@ -37,7 +37,9 @@ fn main() {
         [role, rest @ ..] if role == "load" => load::main(rest),
         [role, directory, name] if role == "engine" => println!("{}", engine(directory, name)),
         [directory, name, rest @ ..] => compare(directory, name, rest.first().map_or("5", String::as_str)),
-        _ => println!("skipped: needs a data directory and a collection; cargo bench --bench http -- DIR COLLECTION"),
+        _ => println!(
+            "skipped: needs a data directory and a collection; cargo bench --bench http -- DIR COLLECTION"
+        ),
     }
 }
 
@@ -59,7 +61,9 @@ fn engine(directory: &str, name: &str) -> f64 {
     let index = catalogue.get(name).expect("no such collection").index();
     let queries = queries(&index);
     let params = SearchParams { k: K, ef: index.schema().default_ef, allowed: None, exact: false };
-    let round = || queries.iter().for_each(|query| drop(index.search(&index.query(query).unwrap(), &params).unwrap()));
+    let round = || {
+        queries.iter().for_each(|query| drop(index.search(&index.query(query).unwrap(), &params).unwrap()))
+    };
     round();
     let (start, before, mut answered) = (Instant::now(), cpu::of_process("self"), 0);
     while start.elapsed() < Duration::from_secs(3) {
@@ -113,7 +117,9 @@ fn requests(directory: &str, name: &str) -> tempfile::TempDir {
 }
 
 fn report(rows: &[(usize, usize, Value)], engine: f64) {
-    println!("| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | beyond the engine | client CPU a search |");
+    println!(
+        "| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | beyond the engine | client CPU a search |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for (searches, connections, row) in rows {
         assert_eq!(row["errors"], 0, "some requests failed");
@@ -122,6 +128,8 @@ fn report(rows: &[(usize, usize, Value)], engine: f64) {
         let each = |name: &str| number(name) * 1e6 / answered;
         let (server, client, qps) = (each("server_cpu"), each("client_cpu"), answered / number("seconds"));
         let (p50, p99, beyond) = (&row["p50_us"], &row["p99_us"], server - engine);
-        println!("| {searches} | {connections} | {qps:.0} | {p50} | {p99} | {server:.1} us | {beyond:.1} us | {client:.1} us |");
+        println!(
+            "| {searches} | {connections} | {qps:.0} | {p50} | {p99} | {server:.1} us | {beyond:.1} us | {client:.1} us |"
+        );
     }
 }

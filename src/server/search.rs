@@ -1,4 +1,5 @@
-//! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool.
+//! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool, unless the search is
+//! short and the pool has nothing to do: then right there.
 
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::pool::Reply;
+use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
 use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
 use crate::rank::merge_patch;
+
+/// Bodies of short searches are no longer: the largest vectors fit.
+const SHORT_BODY: usize = 32 << 10;
 
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,7 +65,7 @@ pub(super) async fn one(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    answer(&state, &path(name)?, request, write_one).await
+    answer(&state, &path(name)?, request, write_one, true).await
 }
 
 /// Searches a collection several times; each search has its own status.
@@ -75,7 +79,7 @@ pub(super) async fn batch(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    answer(&state, &path(name)?, request, write_batch).await
+    answer(&state, &path(name)?, request, write_batch, false).await
 }
 
 /// What a job on the pool gives back.
@@ -102,27 +106,31 @@ struct Job<'a> {
     /// Whether to come back before the index has reached `min_seq`, or to answer that it has not.
     waits: bool,
     recorder: Option<&'a Recorder>,
+    pool: &'a Pool,
     reply: &'a Reply<Answered>,
 }
 
 impl Job<'_> {
     fn check_seq(&self, min_seq: Option<u64>) -> Result<(), Refused> {
-        match min_seq {
-            Some(min_seq) if self.waits && min_seq > self.collection.index().seq() => {
-                Err(Refused::Behind(min_seq))
-            }
-            _ => Ok(()),
-        }
+        if self.waits { check_seq(self.collection, min_seq) } else { Ok(()) }
     }
 }
 
-/// Reads the body and runs `job` on the pool. A search that is ahead of the index waits for it in between, without a
+fn check_seq(collection: &Collection, min_seq: Option<u64>) -> Result<(), Refused> {
+    match min_seq {
+        Some(min_seq) if min_seq > collection.index().seq() => Err(Refused::Behind(min_seq)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the body and runs `job` on the pool, or does without it. A search that is ahead of the index waits for it in between, without a
 /// thread, at most `limits.min_seq_wait`.
 async fn answer(
     state: &Arc<AppState>,
     name: &str,
     request: Request,
     job: fn(&Job<'_>) -> Answered,
+    single: bool,
 ) -> Result<Response, Problem> {
     state.collection(name)?;
     let (parts, content) = request.into_parts();
@@ -132,11 +140,16 @@ async fn answer(
         let keeper = Arc::clone(state);
         let run = move |reply: &Reply<Answered>| {
             let recorder = keeper.recorder.as_ref();
-            job(&Job { collection: &collection, bytes: &bytes, limits: &limits, waits, recorder, reply })
+            let (collection, pool) = (&*collection, &keeper.pool);
+            job(&Job { collection, bytes: &bytes, limits: &limits, waits, recorder, pool, reply })
         };
         state.run(run).await
     };
-    let mut answered = run(true, bytes.clone()).await?;
+    let here = if single { answer_here(state, name, &bytes)? } else { None };
+    let mut answered = match here {
+        Some(answered) => answered,
+        None => run(true, bytes.clone()).await?,
+    };
     if let Err(Refused::Behind(min_seq)) = answered {
         state.wait_for(name, min_seq).await?;
         answered = run(false, bytes).await?;
@@ -150,14 +163,34 @@ async fn answer(
     Ok(([(header::CONTENT_TYPE, content_type)], written.json).into_response())
 }
 
+/// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file.
+fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answered>, Problem> {
+    if bytes.len() > SHORT_BODY || state.recorder.is_some() {
+        return Ok(None);
+    }
+    let collection = state.collection(name)?;
+    let answered = state.pool.here(|| {
+        let request = serde_json::from_slice::<SearchRequest>(bytes).ok().filter(SearchRequest::is_short)?;
+        let ahead = check_seq(&collection, request.min_seq);
+        Some(ahead.and_then(|()| search(&collection, request, &state.config.limits)))
+    });
+    answered.transpose().map(Option::flatten)
+}
+
 fn write_one(job: &Job<'_>) -> Answered {
     let request = body::parse::<SearchRequest>(job.bytes)?;
     job.check_seq(request.min_seq)?;
-    let mut json = Vec::with_capacity(8 << 10);
-    let visited = write_answer(job.collection, request, &job.limits.search, &mut json)?;
+    let search = |request| search(job.collection, request, job.limits);
+    let written = if request.is_short() { job.pool.timed(|| search(request)) } else { search(request) }?;
     if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
         recorder.record(job.collection.name().as_str(), &body::parse(job.bytes)?);
     }
+    Ok(written)
+}
+
+fn search(collection: &Collection, request: SearchRequest, limits: &Limits) -> Answered {
+    let mut json = Vec::with_capacity(8 << 10);
+    let visited = write_answer(collection, request, &limits.search, &mut json)?;
     Ok(Written { json, visited })
 }
 
