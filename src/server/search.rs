@@ -1,6 +1,7 @@
 //! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool, unless the search is
 //! short and the pool has nothing to do: then right there.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -8,7 +9,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -20,6 +22,9 @@ use crate::rank::merge_patch;
 
 /// Bodies of short searches are no longer: the largest vectors fit.
 const SHORT_BODY: usize = 32 << 10;
+
+/// Bytes that are made ready at once for the answers of a batch, at most.
+const MOST_RESERVED: usize = 1 << 20;
 
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -201,57 +206,115 @@ fn write_answer(
     limits: &crate::collection::SearchLimits,
     json: &mut Vec<u8>,
 ) -> Result<usize, Problem> {
-    collection.search(request, limits, now_millis(), |answer| {
-        append(json, &answer)?;
+    collection.search(request, limits, now_millis(), |mut answer| {
+        answer.write(json).map_err(unwritten)?;
         Ok(answer.plan.visited)
     })?
 }
 
-fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
-    serde_json::to_writer(json, value)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the answer could not be written: {error}")))
+fn unwritten(error: serde_json::Error) -> Problem {
+    Problem::new(Kind::Internal, format!("the answer could not be written: {error}"))
 }
 
+/// A batch in its usual form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsualBatch {
+    searches: UsualSearches,
+}
+
+/// Searches as they stand, no more than memory is made ready for before the limit is looked at.
+struct UsualSearches(Vec<SearchRequest>);
+
+impl UsualSearches {
+    const MOST: usize = 1_000;
+}
+
+impl<'de> Deserialize<'de> for UsualSearches {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(UsualSearches(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for UsualSearches {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {} searches", Self::MOST)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(search) = list.next_element()? {
+            if self.0.len() == Self::MOST {
+                return Err(A::Error::invalid_length(Self::MOST + 1, &self));
+            }
+            self.0.push(search);
+        }
+        Ok(self)
+    }
+}
+
+/// The searches of a batch, if it is in its usual form and nothing is wrong with it: read without a tree of values in between.
+fn usual_batch(job: &Job<'_>) -> Option<Vec<SearchRequest>> {
+    let UsualBatch { searches } = serde_json::from_slice(job.bytes).ok()?;
+    (searches.0.len() <= job.limits.batch && job.recorder.is_none()).then_some(searches.0)
+}
+
+/// A search of a batch, and the document that is recorded when it is answered.
+type BatchSearch = (Result<SearchRequest, Problem>, Option<Value>);
+
 fn write_batch(job: &Job<'_>) -> Answered {
-    let &Job { collection, bytes, limits, recorder, reply, .. } = job;
-    let batch = body::parse::<BatchRequest>(bytes)?;
-    let searches = batch.searches.len();
-    if searches > limits.batch {
-        let detail = format!(
-            "the batch has {searches} searches, allowed are {} (setting `limits.batch`)",
-            limits.batch
-        );
+    if let Some(searches) = usual_batch(job) {
+        job.check_seq(searches.iter().filter_map(|search| search.min_seq).max())?;
+        return write_answers(job, searches.into_iter().map(|search| (Ok(search), None)));
+    }
+    let batch = body::parse::<BatchRequest>(job.bytes)?;
+    let (searches, limit) = (batch.searches.len(), job.limits.batch);
+    if searches > limit {
+        let detail =
+            format!("the batch has {searches} searches, allowed are {limit} (setting `limits.batch`)");
         let problem = Problem::new(Kind::LimitExceeded, detail).at("/searches").value(searches);
-        return Err(problem.limit(limits.batch).into());
+        return Err(problem.limit(limit).into());
     }
     let documents = batch.searches.iter().chain(&batch.defaults);
     job.check_seq(documents.filter_map(|search| search.get("min_seq")?.as_u64()).max())?;
+    let read = |patch| {
+        let document = merged(batch.defaults.as_ref(), patch);
+        let recorded = job.recorder.filter(|recorder| recorder.wants()).map(|_| document.clone());
+        (body::from_value(document), recorded)
+    };
+    write_answers(job, batch.searches.into_iter().map(read))
+}
+
+/// Searches one after the other; what is wrong with one is its own answer.
+fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> Answered {
     let mut json = Vec::with_capacity(8 << 10);
-    let mut visited = 0;
+    let (mut visited, several) = (0, searches.size_hint().0);
     json.extend_from_slice(br#"{"answers":["#);
-    for (at, patch) in batch.searches.into_iter().enumerate() {
-        if reply.is_abandoned() {
+    for (at, (search, recorded)) in searches.enumerate() {
+        if job.reply.is_abandoned() {
             return Err(Problem::new(Kind::Timeout, "the client has gone").into());
         }
         if at > 0 {
             json.push(b',');
         }
+        if at == 1 {
+            // The others will be about as long as the first; memory that grows is copied, and new to the process each time.
+            json.reserve(json.len().saturating_mul(several).min(MOST_RESERVED));
+        }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
-        let document = merged(batch.defaults.as_ref(), patch);
-        let recorder = recorder.filter(|recorder| recorder.wants());
-        let kept = recorder.map(|recorder| (recorder, document.clone()));
-        let answered = body::from_value(document)
-            .and_then(|request| write_answer(collection, request, &limits.search, &mut json));
-        if let (Some((recorder, document)), Ok(_)) = (kept, &answered) {
-            recorder.record(collection.name().as_str(), &document);
-        }
-        match answered {
-            Ok(nodes) => visited += nodes,
+        match search.and_then(|search| write_answer(job.collection, search, &job.limits.search, &mut json)) {
+            Ok(nodes) => {
+                visited += nodes;
+                if let (Some(recorder), Some(document)) = (job.recorder, recorded) {
+                    recorder.record(job.collection.name().as_str(), &document);
+                }
+            }
             Err(problem) => {
                 json.truncate(start);
                 json.extend_from_slice(format!(r#"{{"status":{},"problem":"#, problem.status).as_bytes());
-                append(&mut json, &problem)?;
+                serde_json::to_writer(&mut json, &problem).map_err(unwritten)?;
             }
         }
         json.push(b'}');
@@ -276,6 +339,18 @@ pub(super) fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_a_batch_without_defaults_and_faults_is_usual() {
+        let usual = |document: Value| serde_json::from_value::<UsualBatch>(document).ok();
+        let searches = usual(json!({"searches": [{"limit": 1}, {"limit": 2}]})).unwrap().searches.0;
+        assert_eq!(searches.iter().map(SearchRequest::limit).collect::<Vec<_>>(), [1, 2]);
+        let many = |count: usize| json!({"searches": vec![json!({}); count]});
+        assert!(usual(many(UsualSearches::MOST)).is_some() && usual(many(UsualSearches::MOST + 1)).is_none());
+        for other in [json!({"searches": [{"limits": 1}]}), json!({"defaults": {}, "searches": []})] {
+            assert!(usual(other).is_none());
+        }
+    }
 
     #[test]
     fn a_search_is_a_patch_over_the_defaults() {
