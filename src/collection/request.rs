@@ -337,7 +337,7 @@ impl SearchRequest {
             ),
         ];
         for (name, pointer, value, limit, setting) in counts {
-            at_most(pointer.to_owned(), name, value, limit, setting)?;
+            at_most(|| pointer.to_owned(), name, value, limit, setting)?;
         }
         self.query.check("/query", limits)?;
         self.check_depth(limits)
@@ -371,7 +371,7 @@ impl QueryDocument {
                 "limits.query_vectors",
             ),
         ] {
-            at_most(format!("{at}/{name}"), name, value, limit, setting)?;
+            at_most(|| format!("{at}/{name}"), name, value, limit, setting)?;
         }
         for (number, source) in self.sources.iter().flatten().enumerate() {
             let at = format!("{at}/sources/{number}");
@@ -385,7 +385,7 @@ impl QueryDocument {
 }
 
 fn at_most(
-    pointer: String,
+    pointer: impl FnOnce() -> String,
     name: &'static str,
     value: usize,
     limit: usize,
@@ -394,12 +394,13 @@ fn at_most(
     if value <= limit {
         return Ok(());
     }
+    let pointer = pointer();
     let (value, limit) = (value as u64, limit as u64);
     Err(SearchError::OutOfRange { pointer, name, value, least: 0, limit, setting })
 }
 
 fn within_depth(pointer: &str, value: &Value, limits: &SearchLimits) -> Result<(), SearchError> {
-    at_most(pointer.to_owned(), "depth of the JSON", depth(value), limits.json_depth, "limits.json_depth")
+    at_most(|| pointer.to_owned(), "depth of the JSON", depth(value), limits.json_depth, "limits.json_depth")
 }
 
 /// Levels of arrays and objects; the parser's own limit (128) bounds the recursion.
