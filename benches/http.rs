@@ -118,18 +118,17 @@ fn requests(directory: &str, name: &str) -> tempfile::TempDir {
 
 fn report(rows: &[(usize, usize, Value)], engine: f64) {
     println!(
-        "| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | beyond the engine | client CPU a search |"
+        "| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | beyond the engine |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for (searches, connections, row) in rows {
         assert_eq!(row["errors"], 0, "some requests failed");
         let number = |name: &str| row[name].as_f64().unwrap();
         let answered = number("answers") * *searches as f64;
-        let each = |name: &str| number(name) * 1e6 / answered;
-        let (server, client, qps) = (each("server_cpu"), each("client_cpu"), answered / number("seconds"));
+        let (server, qps) = (number("server_cpu") * 1e6 / answered, answered / number("seconds"));
         let (p50, p99, beyond) = (&row["p50_us"], &row["p99_us"], server - engine);
         println!(
-            "| {searches} | {connections} | {qps:.0} | {p50} | {p99} | {server:.1} us | {beyond:.1} us | {client:.1} us |"
+            "| {searches} | {connections} | {qps:.0} | {p50} | {p99} | {server:.1} us | {beyond:.1} us |"
         );
     }
 }

@@ -110,13 +110,6 @@ impl Connection {
 
     /// Sends a whole request; the status and the body of the answer, or None when the connection broke.
     pub fn send(&mut self, request: &[u8]) -> Option<(u16, Vec<u8>)> {
-        let mut body = Vec::new();
-        let status = self.send_into(request, &mut body)?;
-        Some((status, body))
-    }
-
-    /// As `send`, with a body whose memory is used again.
-    pub fn send_into(&mut self, request: &[u8], body: &mut Vec<u8>) -> Option<u16> {
         self.writer.write_all(request).ok()?;
         let (mut line, mut length, mut status) = (String::new(), 0, 0);
         loop {
@@ -134,9 +127,9 @@ impl Connection {
                 break;
             }
         }
-        body.resize(length, 0);
-        self.reader.read_exact(body).ok()?;
-        Some(status)
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body).ok()?;
+        Some((status, body))
     }
 }
 
