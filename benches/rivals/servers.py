@@ -36,7 +36,7 @@ def call(port, method, path, body=None):
 
 
 class Shortlist:
-    name, ready = "Shortlist", "/readyz"
+    name, ready = "Shortlist", "/v1/collections/shop"
 
     def __init__(self, options, work):
         self.program, self.work, self.ef = ROOT / "target/release/shortlist", work, options.ef

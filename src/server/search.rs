@@ -23,9 +23,6 @@ use crate::rank::merge_patch;
 /// Bodies of short searches are no longer: the largest vectors fit.
 const SHORT_BODY: usize = 32 << 10;
 
-/// Bytes that are made ready at once for the answers of a batch, at most.
-const MOST_RESERVED: usize = 1 << 20;
-
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -289,7 +286,7 @@ fn write_batch(job: &Job<'_>) -> Answered {
 /// Searches one after the other; what is wrong with one is its own answer.
 fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> Answered {
     let mut json = Vec::with_capacity(8 << 10);
-    let (mut visited, several) = (0, searches.size_hint().0);
+    let mut visited = 0;
     json.extend_from_slice(br#"{"answers":["#);
     for (at, (search, recorded)) in searches.enumerate() {
         if job.reply.is_abandoned() {
@@ -297,10 +294,6 @@ fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> 
         }
         if at > 0 {
             json.push(b',');
-        }
-        if at == 1 {
-            // The others will be about as long as the first; memory that grows is copied, and new to the process each time.
-            json.reserve(json.len().saturating_mul(several).min(MOST_RESERVED));
         }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
