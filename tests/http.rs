@@ -425,6 +425,22 @@ async fn a_batch_has_a_status_each() {
     assert_eq!(answer["answers"][0]["answer"]["results"].as_array().unwrap().len(), 2);
     assert_eq!(answer["answers"][3]["problem"]["pointer"], "/limt");
 
+    let searches =
+        json!([{"query": {"item": "item-2"}}, {"query": {"item": "gone"}}, {"query": {"item": "item-3"}}]);
+    let mut answers = Vec::new();
+    for batch in [json!({"searches": searches}), json!({"searches": searches, "defaults": {}})] {
+        let (_, mut answer) = house.post("/v1/collections/shop/search/batch", batch.to_string()).await;
+        for entry in answer["answers"].as_array_mut().unwrap() {
+            let made = entry.get_mut("answer").and_then(Value::as_object_mut);
+            if let Some(made) = made {
+                made.retain(|name, _| !["took_us", "seed", "now"].contains(&name.as_str()));
+            }
+        }
+        answers.push(answer);
+    }
+    assert_eq!(answers[0]["answers"].as_array().map(Vec::len), Some(3));
+    assert_eq!(answers[0], answers[1], "without defaults as with none");
+
     let many = json!({"searches": vec![json!({}); 1_001]});
     let (status, problem) = house.post("/v1/collections/shop/search/batch", many.to_string()).await;
     assert_eq!((status.as_u16(), &problem["limit"]), (400, &json!(1_000)));

@@ -2,15 +2,18 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod cpu;
+pub mod load;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 
-/// `shortlist serve` over a data directory; killed when dropped.
+/// `shortlist serve` over a data directory, by the program of this checkout or by `SHORTLIST_PROGRAM`; killed when dropped.
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -18,10 +21,20 @@ pub struct Server {
 
 impl Server {
     pub fn start(directory: &str) -> Server {
+        Server::start_by(|program| Command::new(program), directory)
+    }
+
+    /// A server whose threads all stay on one core.
+    pub fn start_on(core: usize, directory: &str) -> Server {
+        Server::start_by(|program| cpu::on(core, program), directory)
+    }
+
+    fn start_by(command: impl FnOnce(&Path) -> Command, directory: &str) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/shortlist");
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/shortlist");
+        let program = std::env::var_os("SHORTLIST_PROGRAM").map_or(built, PathBuf::from);
         let listen = format!("127.0.0.1:{port}");
-        let child = Command::new(program)
+        let child = command(&program)
             .args(["serve", "--data", directory, "--listen", &listen])
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())
@@ -41,6 +54,11 @@ impl Server {
     /// User and system time so far, in seconds.
     pub fn cpu(&self) -> f64 {
         cpu_seconds(&self.child.id().to_string())
+    }
+
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Megabytes of memory of its own.
@@ -127,8 +145,18 @@ pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 
 /// A search by a vector.
 pub fn search(name: &str, vector: &[f32], limit: usize) -> Vec<u8> {
-    let body = format!(r#"{{"query":{{"vector_f32":"{}"}},"limit":{limit}}}"#, base64_of(vector));
-    request("POST", &format!("{name}/search"), &body)
+    request("POST", &format!("{name}/search"), &search_body(vector, limit))
+}
+
+/// Searches by several vectors in one request.
+pub fn batch(name: &str, vectors: &[Vec<f32>], limit: usize) -> Vec<u8> {
+    let searches: Vec<String> = vectors.iter().map(|vector| search_body(vector, limit)).collect();
+    let body = format!(r#"{{"searches":[{}]}}"#, searches.join(","));
+    request("POST", &format!("{name}/search/batch"), &body)
+}
+
+fn search_body(vector: &[f32], limit: usize) -> String {
+    format!(r#"{{"query":{{"vector_f32":"{}"}},"limit":{limit}}}"#, base64_of(vector))
 }
 
 /// Items to put, without attributes.

@@ -28,7 +28,7 @@ pub fn run(input: &[u8]) {
         assert!(ids.len() == answer.results.len() && ids.len() <= LIMIT, "an item twice, or too many");
         for hit in &answer.results {
             assert!(!hit.score.is_nan(), "{}: no score", hit.id);
-            assert!(hit.propensity.is_none_or(|chance| chance > 0.0 && chance <= 1.0), "{hit:?}");
+            assert!(hit.propensity().is_none_or(|chance| chance > 0.0 && chance <= 1.0), "{hit:?}");
         }
         serde_json::to_vec(&answer).expect("an answer can be written");
     }

@@ -42,7 +42,7 @@ fn ask(request: SearchRequest) {
     assert!(grouped || ids.len() <= limit, "{} results, {limit} wanted", ids.len());
     assert!(ids.iter().all(|&id| !excluded.contains(id)), "an excluded item");
     assert!(
-        answer.results.iter().all(|hit| hit.propensity.is_none_or(|chance| chance > 0.0 && chance <= 1.0))
+        answer.results.iter().all(|hit| hit.propensity().is_none_or(|chance| chance > 0.0 && chance <= 1.0))
     );
     let written: Value = serde_json::to_value(&answer).expect("an answer can be written");
     assert!(written["results"].is_array());

@@ -84,6 +84,18 @@ impl StringTable {
         std::str::from_utf8(self.bytes(number)?).ok()
     }
 
+    /// The strings of many numbers, each as by `get`: memory is waited for some times, not for each string.
+    pub fn get_all(&self, numbers: &[u32]) -> Vec<Option<&str>> {
+        let mut texts = Vec::with_capacity(numbers.len());
+        for numbers in numbers.chunks(TOGETHER) {
+            let starts: Vec<Option<u64>> =
+                numbers.iter().map(|&number| self.refs.get(number as usize).copied()).collect();
+            let bytes: Vec<Option<&[u8]>> = starts.into_iter().map(|start| self.bytes_at(start)).collect();
+            texts.extend(bytes.into_iter().map(|bytes| std::str::from_utf8(bytes?).ok()));
+        }
+        texts
+    }
+
     /// The number of a string.
     pub fn find(&self, text: &str) -> Option<u32> {
         self.slots.find(self.hash(text.as_bytes()), |number| self.bytes(number) == Some(text.as_bytes()))
@@ -290,6 +302,9 @@ mod tests {
             let asked: Vec<&str> = texts.iter().map(String::as_str).chain(["absent", "c", ""]).collect();
             let found: Vec<Option<u32>> = asked.iter().map(|text| table.find(text)).collect();
             prop_assert_eq!(table.find_all(&asked), found);
+            let numbers: Vec<u32> = (0..2 * table.len() as u32).rev().collect();
+            let got: Vec<Option<&str>> = numbers.iter().map(|&number| table.get(number)).collect();
+            prop_assert_eq!(table.get_all(&numbers), got);
         }
 
         #[test]

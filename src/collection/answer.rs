@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::index::PlanKind;
-use crate::rank::{Basis, Policy, Shortfall};
+use crate::rank::{Basis, Explored, Policy, Shortfall};
 
 /// The answer of a search.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -72,6 +72,14 @@ pub struct Hit<'a> {
     /// Cosine, inner product or minus the squared distance: higher is better. Left out when no vector was compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f32>,
+    /// What most results do not carry.
+    #[serde(flatten)]
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What a result carries beside id and scores, if anything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Beside {
     /// The sources that brought it, when the query has several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
@@ -108,6 +116,26 @@ pub struct Exploration {
     pub policy: Policy,
     /// What its propensity is worth: nothing to off-policy learning when it is `deterministic`.
     pub basis: Basis,
+}
+
+impl Exploration {
+    pub(super) fn of(explored: Explored) -> Exploration {
+        Exploration { policy: explored.policy, basis: explored.basis }
+    }
+}
+
+impl Hit<'_> {
+    /// The chance that an explored item had of this slot, given the slots before.
+    pub fn propensity(&self) -> Option<f64> {
+        self.beside.as_ref()?.propensity
+    }
+}
+
+impl Beside {
+    /// None when there is nothing.
+    pub(super) fn boxed(self) -> Option<Box<Beside>> {
+        (self != Beside::default()).then(|| Box::new(self))
+    }
 }
 
 /// Writes a score that came from an f32 with an f32's digits: half as many, and the same as `similarity`'s.

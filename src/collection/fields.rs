@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Exploration, Hit};
+use super::answer::{Beside, Exploration, Hit};
 use super::error::nearest;
 use super::request::Return;
 use super::retrieve::Pool;
@@ -34,8 +34,8 @@ impl<'a> Fields<'a> {
         Ok(Fields { attributes })
     }
 
-    /// An item without its scores.
-    pub fn item(&self, index: &'a Index, fill: &Return, item: u32) -> Hit<'a> {
+    /// What an item itself carries, as the request says.
+    pub fn of_item(&self, index: &Index, fill: &Return, item: u32) -> Beside {
         let attributes = (!self.attributes.is_empty()).then(|| {
             let values = self.attributes.iter().filter_map(|&(name, ordinal)| {
                 index.columns().get(ordinal, item).map(|value| (name.to_owned(), value.to_json()))
@@ -47,30 +47,48 @@ impl<'a> Fields<'a> {
             index.vector(item, &mut vector);
             vector
         });
-        Hit { id: index.id(item), attributes, vector, ..Hit::default() }
+        Beside { attributes, vector, ..Beside::default() }
     }
 
-    /// A result.
-    pub fn hit(
+    /// Results, in their order.
+    pub fn hits(
         &self,
         index: &'a Index,
+        request: &SearchRequest,
+        page: Vec<Ranked>,
+        pool: &Pool,
+        sources: &[&str],
+    ) -> Vec<Hit<'a>> {
+        let items: Vec<u32> = page.iter().map(|ranked| ranked.item).collect();
+        let bare = self.attributes.is_empty() && !request.fill.vector && pool.sources.is_empty();
+        let hit = |(ranked, id): (Ranked, &'a str)| Hit {
+            id,
+            score: ranked.score,
+            similarity: pool.has_similarities.then_some(ranked.similarity),
+            beside: match &ranked {
+                Ranked { pinned: None, explored: None, explain: None, .. } if bare => None,
+                _ => self.beside(index, request, ranked, pool, sources).boxed(),
+            },
+        };
+        page.into_iter().zip(index.ids(&items)).map(hit).collect()
+    }
+
+    fn beside(
+        &self,
+        index: &Index,
         request: &SearchRequest,
         ranked: Ranked,
         pool: &Pool,
         sources: &[&str],
-    ) -> Hit<'a> {
-        Hit {
-            score: ranked.score,
-            similarity: pool.has_similarities.then_some(ranked.similarity),
+    ) -> Beside {
+        Beside {
             terms: terms(&ranked).filter(|_| request.fill.terms),
             sources: names(pool, ranked.item, sources),
-            explored: ranked
-                .explored
-                .map(|explored| Exploration { policy: explored.policy, basis: explored.basis }),
+            explored: ranked.explored.map(Exploration::of),
             propensity: ranked.explored.map(|explored| explored.propensity),
             pinned: ranked.pinned,
             explain: ranked.explain.filter(|_| request.explain),
-            ..self.item(index, &request.fill, ranked.item)
+            ..self.of_item(index, &request.fill, ranked.item)
         }
     }
 }

@@ -48,7 +48,7 @@ impl GroupOf {
         index: &Index,
         request: &SearchRequest,
         found: &[Ranked],
-        hit: impl Fn(Ranked) -> Hit<'a>,
+        hits: impl Fn(Vec<Ranked>) -> Vec<Hit<'a>>,
     ) -> (Vec<Group<'a>>, Option<Shortfall>) {
         let size = request.group_by.as_ref().map_or(1, |by| by.size);
         let mut groups: Vec<Group<'a>> = Vec::new();
@@ -61,7 +61,7 @@ impl GroupOf {
                 groups.push(Group { value, results: Vec::new() });
             }
             if let Some(group) = groups.get_mut(place).filter(|group| group.results.len() < size) {
-                group.results.push(hit(ranked.clone()));
+                group.results.extend(hits(vec![ranked.clone()]));
             }
         }
         let (wanted, got) = (request.limit(), groups.len());

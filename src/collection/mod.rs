@@ -51,8 +51,9 @@ mod startup;
 mod state;
 mod verify;
 mod write;
+mod written;
 
-pub use answer::{Exploration, Group, Hit, Plan, SearchAnswer};
+pub use answer::{Beside, Exploration, Group, Hit, Plan, SearchAnswer};
 pub use backup::{BackupFile, BackupManifest, receive_backup, restore_backup};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;

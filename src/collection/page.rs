@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::{Exploration, Hit, Plan, SearchAnswer};
+use super::answer::{Beside, Exploration, Hit, Plan, SearchAnswer};
 use super::fields::{Fields, names, terms};
 use super::search::{FoundList, Moment, Search, micros};
 use super::{SearchError, SearchLimits, SearchRequest};
@@ -210,17 +210,17 @@ pub(super) fn next_page<'a>(
     while let Some(kept) = list.results.get(place).filter(|_| results.len() < limit) {
         place += 1;
         let Some(item) = moment.view.find(&kept.id) else { continue };
-        results.push(Hit {
-            score: kept.score,
-            similarity: kept.similarity,
+        let beside = Beside {
             terms: kept.terms.clone(),
             explain: kept.explain.clone(),
             sources: kept.sources.clone(),
             pinned: kept.pinned.clone(),
-            explored: kept.explored.map(|one| Exploration { policy: one.policy, basis: one.basis }),
+            explored: kept.explored.map(Exploration::of),
             propensity: kept.explored.map(|one| one.propensity),
-            ..fields.item(moment.index, &request.fill, item)
-        });
+            ..fields.of_item(moment.index, &request.fill, item)
+        };
+        let (score, similarity, id) = (kept.score, kept.similarity, moment.index.id(item));
+        results.push(Hit { id, score, similarity, beside: beside.boxed() });
     }
     let matching = list.results.len();
     let plan = Plan { kind: PlanKind::None, matching, ef: 0, visited: 0, interrupted: false };

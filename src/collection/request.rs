@@ -254,6 +254,20 @@ impl SearchRequest {
         self.candidates.unwrap_or(usual.min(limits.candidates).max(self.limit()))
     }
 
+    /// Whether it is one walk of usual width with nothing to filter, rank or explain: done well within a millisecond, if the
+    /// index is in memory.
+    pub fn is_short(&self) -> bool {
+        let vectors =
+            [self.query.vector_f32.is_some(), self.query.vector_f16.is_some(), self.query.vector.is_some()];
+        let one_walk = !self.exact && (vectors.contains(&true) || self.query.item.is_some());
+        let usual =
+            [self.limit, self.candidates, self.ef].into_iter().flatten().all(|number| number <= 1_000);
+        let none =
+            [self.filter.is_some(), self.profile.is_some(), self.rank.is_some(), self.cursor.is_some()];
+        let empty = [&self.exclude.ids, &self.exclude.sets, &self.why].into_iter().all(Vec::is_empty);
+        one_walk && usual && empty && !none.contains(&true) && self.group_by.is_none()
+    }
+
     /// A field that does not go with the cursor of a list that was begun, if one is given.
     pub(super) fn beside_a_cursor(&self) -> Option<&'static str> {
         let query =
@@ -323,7 +337,7 @@ impl SearchRequest {
             ),
         ];
         for (name, pointer, value, limit, setting) in counts {
-            at_most(pointer.to_owned(), name, value, limit, setting)?;
+            at_most(|| pointer.to_owned(), name, value, limit, setting)?;
         }
         self.query.check("/query", limits)?;
         self.check_depth(limits)
@@ -357,7 +371,7 @@ impl QueryDocument {
                 "limits.query_vectors",
             ),
         ] {
-            at_most(format!("{at}/{name}"), name, value, limit, setting)?;
+            at_most(|| format!("{at}/{name}"), name, value, limit, setting)?;
         }
         for (number, source) in self.sources.iter().flatten().enumerate() {
             let at = format!("{at}/sources/{number}");
@@ -371,7 +385,7 @@ impl QueryDocument {
 }
 
 fn at_most(
-    pointer: String,
+    pointer: impl FnOnce() -> String,
     name: &'static str,
     value: usize,
     limit: usize,
@@ -380,12 +394,13 @@ fn at_most(
     if value <= limit {
         return Ok(());
     }
+    let pointer = pointer();
     let (value, limit) = (value as u64, limit as u64);
     Err(SearchError::OutOfRange { pointer, name, value, least: 0, limit, setting })
 }
 
 fn within_depth(pointer: &str, value: &Value, limits: &SearchLimits) -> Result<(), SearchError> {
-    at_most(pointer.to_owned(), "depth of the JSON", depth(value), limits.json_depth, "limits.json_depth")
+    at_most(|| pointer.to_owned(), "depth of the JSON", depth(value), limits.json_depth, "limits.json_depth")
 }
 
 /// Levels of arrays and objects; the parser's own limit (128) bounds the recursion.
@@ -404,6 +419,31 @@ mod tests {
 
     fn check(document: Value) -> Result<(), SearchError> {
         serde_json::from_value::<SearchRequest>(document).unwrap().check(&SearchLimits::default())
+    }
+
+    #[test]
+    fn a_short_search_is_one_walk_of_usual_width() {
+        let is_short = |document| serde_json::from_value::<SearchRequest>(document).unwrap().is_short();
+        let query = json!({"vector": [1.0]});
+        assert!(is_short(json!({"query": query, "limit": 1_000, "return": {"vector": true}, "min_seq": 3})));
+        assert!(is_short(json!({"query": {"item": "a"}, "ef": 400, "budget_ms": 5})));
+        for (field, value) in [
+            ("query", json!({"items": [{"id": "a"}]})),
+            ("query", json!({})),
+            ("ef", json!(1_001)),
+            ("exact", json!(true)),
+            ("filter", json!({"a": 1})),
+            ("exclude", json!({"ids": ["a"]})),
+            ("profile", json!("home")),
+            ("rank", json!({})),
+            ("cursor", json!("start")),
+            ("group_by", json!({"attribute": "a"})),
+            ("why", json!(["a"])),
+        ] {
+            let mut document = json!({"query": query});
+            document[field] = value;
+            assert!(!is_short(document.clone()), "{document}");
+        }
     }
 
     #[test]

@@ -142,21 +142,19 @@ fn answer<'a>(
         why: std::mem::take(&mut found.why),
         cursor: None,
     };
+    let pool = &found.pool;
+    let hits = |page: Vec<Ranked>| fields.hits(moment.index, &request, page, pool, &sources);
     let page = match group_by {
         Some(group_by) => {
-            let (groups, missing) = group_by.groups(moment.index, &request, &found.ranked, |ranked| {
-                fields.hit(moment.index, &request, ranked, &found.pool, &sources)
-            });
+            let (groups, missing) = group_by.groups(moment.index, &request, &found.ranked, hits);
             made.groups = Some(groups);
             made.shortfalls.extend(missing);
             Vec::new()
         }
         None if request.cursor.is_some() => keep_list(&search, &mut made, &found, &sources)?,
-        None => found.ranked,
+        None => std::mem::take(&mut found.ranked),
     };
-    let pool = &found.pool;
-    made.results =
-        page.into_iter().map(|ranked| fields.hit(moment.index, &request, ranked, pool, &sources)).collect();
+    made.results = hits(page);
     made.took_us = micros(moment.started);
     Ok(made)
 }

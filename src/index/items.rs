@@ -195,6 +195,13 @@ impl Items {
         self.id_number(slot).and_then(|number| self.parts.ids.get(number)).unwrap_or("")
     }
 
+    /// The ids of slots.
+    pub fn ids(&self, slots: &[u32]) -> Vec<&str> {
+        // No string has the last number.
+        let numbers: Vec<u32> = slots.iter().map(|&slot| self.id_number(slot).unwrap_or(NONE)).collect();
+        self.parts.ids.get_all(&numbers).into_iter().map(Option::unwrap_or_default).collect()
+    }
+
     /// The number of a slot's id: the same for all slots of an id, while this index is open.
     pub fn id_number(&self, slot: u32) -> Option<u32> {
         match (slot as usize).checked_sub(self.base) {

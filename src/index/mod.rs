@@ -205,6 +205,11 @@ impl Index {
         self.items.id(item)
     }
 
+    /// External ids of several items.
+    pub fn ids(&self, items: &[u32]) -> Vec<&str> {
+        self.items.ids(items)
+    }
+
     /// Node of an item: items with equal vectors share it.
     pub fn node(&self, item: u32) -> u32 {
         self.items.parts.node(item).unwrap_or(0)

@@ -2,16 +2,26 @@
 //!
 //! A job whose client has gone is dropped when its turn comes. A job that panics costs its own answer, not the
 //! thread.
+//!
+//! To hand a job over and its result back wakes two threads, which takes a good part of the processor time of a search. So
+//! a job known to be short runs where it came up ([`Pool::here`]), on the reactor, if a thread would have begun it at once:
+//! never more jobs run at once than there are threads. When such jobs turn out not to be short (an index that is read from
+//! the disk, a processor that others use), they go to the threads until one was short again.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::{Kind, Problem};
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// The reactor can be without one of its threads for so long.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// A fixed number of threads behind a bounded queue. Dropping it ends them after what is queued.
 #[derive(Debug)]
@@ -23,13 +33,17 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Jobs that run, here and on the threads.
+    running: usize,
     closed: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
+    threads: usize,
+    /// Whether the last job that should have been short was.
+    short: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -52,8 +66,14 @@ impl<T> Reply<T> {
 impl Pool {
     /// Starts the threads.
     pub fn new(threads: usize, capacity: usize) -> std::io::Result<Self> {
-        let pool = Pool { shared: Arc::default(), capacity: capacity.max(1) };
-        for number in 0..threads.max(1) {
+        let shared = Shared {
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+            threads: threads.max(1),
+            short: AtomicBool::new(true),
+        };
+        let pool = Pool { shared: Arc::new(shared), capacity: capacity.max(1) };
+        for number in 0..pool.shared.threads {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new().name(format!("search-{number}")).spawn(move || shared.work())?;
         }
@@ -80,9 +100,26 @@ impl Pool {
                 let _ = reply.0.send(value);
             }
         }))?;
-        receiver
-            .await
-            .map_err(|_| Problem::new(Kind::Internal, "the search failed; the server's log says how"))
+        receiver.await.map_err(|_| failed())
+    }
+
+    /// Runs a job that should be short, and gives back the result of `job`; None, and nothing has run, when all threads have
+    /// work or such jobs have not been short lately.
+    pub fn here<T>(&self, job: impl FnOnce() -> T) -> Option<Result<T, Problem>> {
+        if !self.shared.short.load(Relaxed) || !self.shared.begin() {
+            return None;
+        }
+        let result = guarded(|| self.timed(job));
+        self.shared.end();
+        Some(result.ok_or_else(failed))
+    }
+
+    /// Runs a job that should be short, and remembers whether it was.
+    pub fn timed<T>(&self, job: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = job();
+        self.shared.short.store(started.elapsed() < SHORT, Relaxed);
+        result
     }
 
     fn push(&self, job: Job) -> Result<(), Problem> {
@@ -110,26 +147,61 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
-        while let Some(job) = self.next() {
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                tracing::error!("a search panicked");
-            }
+    /// Counts one more job that runs, if a thread would have nothing else to do.
+    fn begin(&self) -> bool {
+        let mut queue = self.lock();
+        let idle = queue.jobs.is_empty() && queue.running < self.threads;
+        queue.running += usize::from(idle);
+        idle
+    }
+
+    /// Counts one job less, and has a thread begin the next.
+    fn end(&self) {
+        let mut queue = self.lock();
+        queue.running -= 1;
+        if !queue.jobs.is_empty() {
+            self.ready.notify_one();
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn work(&self) {
+        let mut job = self.next(0);
+        while let Some(next) = job {
+            guarded(next);
+            job = self.next(1);
+        }
+    }
+
+    /// The next job, counted, when so many of this thread have ended.
+    fn next(&self, ended: usize) -> Option<Job> {
         let mut queue = self.lock();
+        queue.running -= ended;
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            if queue.running < self.threads
+                && let Some(job) = queue.jobs.pop_front()
+            {
+                queue.running += 1;
                 return Some(job);
             }
-            if queue.closed {
+            if queue.closed && queue.jobs.is_empty() {
                 return None;
             }
             queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Runs a job; None when it panicked.
+fn guarded<T>(job: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(job));
+    if result.is_err() {
+        tracing::error!("a search panicked");
+    }
+    result.ok()
+}
+
+fn failed() -> Problem {
+    Problem::new(Kind::Internal, "the search failed; the server's log says how")
 }
 
 #[cfg(test)]
@@ -177,6 +249,28 @@ mod tests {
         let failed = pool.run(|_| -> u8 { panic!("a test's panic") }).await.unwrap_err();
         assert_eq!(failed.status, 500);
         assert_eq!(pool.run(|_| 1_u8).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn here_runs_what_a_thread_would_begin_at_once() {
+        let pool = Pool::new(1, 4).unwrap();
+        assert_eq!(pool.here(|| 7), Some(Ok(7)));
+        assert_eq!(pool.here(|| -> u8 { panic!("a test's panic") }).unwrap().unwrap_err().status, 500);
+        let within = pool.here(|| {
+            let refused = pool.here(|| 1).is_none();
+            // Nor does the pool's thread begin anything meanwhile.
+            pool.push(Box::new(|| ())).unwrap();
+            std::thread::sleep(SHORT);
+            (refused, pool.waiting())
+        });
+        assert_eq!(within, Some(Ok((true, 1))), "no more jobs run at once than there are threads");
+        assert_eq!(pool.run(|_| 8).await, Ok(8));
+        assert_eq!(pool.here(|| 9), None, "the last one here was not short");
+        pool.timed(|| ());
+        while pool.waiting() > 0 || pool.shared.lock().running > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.here(|| 9), Some(Ok(9)));
     }
 
     /// Polls once.

@@ -1,5 +1,7 @@
-//! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool.
+//! Searches over HTTP. The handler reads the body; parsing, searching and writing happen on the pool, unless the search is
+//! short and the pool has nothing to do: then right there.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -7,15 +9,19 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::pool::Reply;
+use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
 use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
 use crate::rank::merge_patch;
+
+/// Bodies of short searches are no longer: the largest vectors fit.
+const SHORT_BODY: usize = 32 << 10;
 
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,7 +67,7 @@ pub(super) async fn one(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    answer(&state, &path(name)?, request, write_one).await
+    answer(&state, &path(name)?, request, write_one, true).await
 }
 
 /// Searches a collection several times; each search has its own status.
@@ -75,7 +81,7 @@ pub(super) async fn batch(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    answer(&state, &path(name)?, request, write_batch).await
+    answer(&state, &path(name)?, request, write_batch, false).await
 }
 
 /// What a job on the pool gives back.
@@ -102,27 +108,31 @@ struct Job<'a> {
     /// Whether to come back before the index has reached `min_seq`, or to answer that it has not.
     waits: bool,
     recorder: Option<&'a Recorder>,
+    pool: &'a Pool,
     reply: &'a Reply<Answered>,
 }
 
 impl Job<'_> {
     fn check_seq(&self, min_seq: Option<u64>) -> Result<(), Refused> {
-        match min_seq {
-            Some(min_seq) if self.waits && min_seq > self.collection.index().seq() => {
-                Err(Refused::Behind(min_seq))
-            }
-            _ => Ok(()),
-        }
+        if self.waits { check_seq(self.collection, min_seq) } else { Ok(()) }
     }
 }
 
-/// Reads the body and runs `job` on the pool. A search that is ahead of the index waits for it in between, without a
+fn check_seq(collection: &Collection, min_seq: Option<u64>) -> Result<(), Refused> {
+    match min_seq {
+        Some(min_seq) if min_seq > collection.index().seq() => Err(Refused::Behind(min_seq)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the body and runs `job` on the pool, or does without it. A search that is ahead of the index waits for it in between, without a
 /// thread, at most `limits.min_seq_wait`.
 async fn answer(
     state: &Arc<AppState>,
     name: &str,
     request: Request,
     job: fn(&Job<'_>) -> Answered,
+    single: bool,
 ) -> Result<Response, Problem> {
     state.collection(name)?;
     let (parts, content) = request.into_parts();
@@ -132,11 +142,16 @@ async fn answer(
         let keeper = Arc::clone(state);
         let run = move |reply: &Reply<Answered>| {
             let recorder = keeper.recorder.as_ref();
-            job(&Job { collection: &collection, bytes: &bytes, limits: &limits, waits, recorder, reply })
+            let (collection, pool) = (&*collection, &keeper.pool);
+            job(&Job { collection, bytes: &bytes, limits: &limits, waits, recorder, pool, reply })
         };
         state.run(run).await
     };
-    let mut answered = run(true, bytes.clone()).await?;
+    let here = if single { answer_here(state, name, &bytes)? } else { None };
+    let mut answered = match here {
+        Some(answered) => answered,
+        None => run(true, bytes.clone()).await?,
+    };
     if let Err(Refused::Behind(min_seq)) = answered {
         state.wait_for(name, min_seq).await?;
         answered = run(false, bytes).await?;
@@ -150,14 +165,34 @@ async fn answer(
     Ok(([(header::CONTENT_TYPE, content_type)], written.json).into_response())
 }
 
+/// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file.
+fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answered>, Problem> {
+    if bytes.len() > SHORT_BODY || state.recorder.is_some() {
+        return Ok(None);
+    }
+    let collection = state.collection(name)?;
+    let answered = state.pool.here(|| {
+        let request = serde_json::from_slice::<SearchRequest>(bytes).ok().filter(SearchRequest::is_short)?;
+        let ahead = check_seq(&collection, request.min_seq);
+        Some(ahead.and_then(|()| search(&collection, request, &state.config.limits)))
+    });
+    answered.transpose().map(Option::flatten)
+}
+
 fn write_one(job: &Job<'_>) -> Answered {
     let request = body::parse::<SearchRequest>(job.bytes)?;
     job.check_seq(request.min_seq)?;
-    let mut json = Vec::with_capacity(8 << 10);
-    let visited = write_answer(job.collection, request, &job.limits.search, &mut json)?;
+    let search = |request| search(job.collection, request, job.limits);
+    let written = if request.is_short() { job.pool.timed(|| search(request)) } else { search(request) }?;
     if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
         recorder.record(job.collection.name().as_str(), &body::parse(job.bytes)?);
     }
+    Ok(written)
+}
+
+fn search(collection: &Collection, request: SearchRequest, limits: &Limits) -> Answered {
+    let mut json = Vec::with_capacity(8 << 10);
+    let visited = write_answer(collection, request, &limits.search, &mut json)?;
     Ok(Written { json, visited })
 }
 
@@ -168,36 +203,93 @@ fn write_answer(
     limits: &crate::collection::SearchLimits,
     json: &mut Vec<u8>,
 ) -> Result<usize, Problem> {
-    collection.search(request, limits, now_millis(), |answer| {
-        append(json, &answer)?;
+    collection.search(request, limits, now_millis(), |mut answer| {
+        answer.write(json).map_err(unwritten)?;
         Ok(answer.plan.visited)
     })?
 }
 
-fn append(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
-    serde_json::to_writer(json, value)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the answer could not be written: {error}")))
+fn unwritten(error: serde_json::Error) -> Problem {
+    Problem::new(Kind::Internal, format!("the answer could not be written: {error}"))
 }
 
+/// A batch in its usual form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsualBatch {
+    searches: UsualSearches,
+}
+
+/// Searches as they stand, no more than memory is made ready for before the limit is looked at.
+struct UsualSearches(Vec<SearchRequest>);
+
+impl UsualSearches {
+    const MOST: usize = 1_000;
+}
+
+impl<'de> Deserialize<'de> for UsualSearches {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(UsualSearches(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for UsualSearches {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {} searches", Self::MOST)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(search) = list.next_element()? {
+            if self.0.len() == Self::MOST {
+                return Err(A::Error::invalid_length(Self::MOST + 1, &self));
+            }
+            self.0.push(search);
+        }
+        Ok(self)
+    }
+}
+
+/// The searches of a batch, if it is in its usual form and nothing is wrong with it: read without a tree of values in between.
+fn usual_batch(job: &Job<'_>) -> Option<Vec<SearchRequest>> {
+    let UsualBatch { searches } = serde_json::from_slice(job.bytes).ok()?;
+    (searches.0.len() <= job.limits.batch && job.recorder.is_none()).then_some(searches.0)
+}
+
+/// A search of a batch, and the document that is recorded when it is answered.
+type BatchSearch = (Result<SearchRequest, Problem>, Option<Value>);
+
 fn write_batch(job: &Job<'_>) -> Answered {
-    let &Job { collection, bytes, limits, recorder, reply, .. } = job;
-    let batch = body::parse::<BatchRequest>(bytes)?;
-    let searches = batch.searches.len();
-    if searches > limits.batch {
-        let detail = format!(
-            "the batch has {searches} searches, allowed are {} (setting `limits.batch`)",
-            limits.batch
-        );
+    if let Some(searches) = usual_batch(job) {
+        job.check_seq(searches.iter().filter_map(|search| search.min_seq).max())?;
+        return write_answers(job, searches.into_iter().map(|search| (Ok(search), None)));
+    }
+    let batch = body::parse::<BatchRequest>(job.bytes)?;
+    let (searches, limit) = (batch.searches.len(), job.limits.batch);
+    if searches > limit {
+        let detail =
+            format!("the batch has {searches} searches, allowed are {limit} (setting `limits.batch`)");
         let problem = Problem::new(Kind::LimitExceeded, detail).at("/searches").value(searches);
-        return Err(problem.limit(limits.batch).into());
+        return Err(problem.limit(limit).into());
     }
     let documents = batch.searches.iter().chain(&batch.defaults);
     job.check_seq(documents.filter_map(|search| search.get("min_seq")?.as_u64()).max())?;
+    let read = |patch| {
+        let document = merged(batch.defaults.as_ref(), patch);
+        let recorded = job.recorder.filter(|recorder| recorder.wants()).map(|_| document.clone());
+        (body::from_value(document), recorded)
+    };
+    write_answers(job, batch.searches.into_iter().map(read))
+}
+
+/// Searches one after the other; what is wrong with one is its own answer.
+fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> Answered {
     let mut json = Vec::with_capacity(8 << 10);
     let mut visited = 0;
     json.extend_from_slice(br#"{"answers":["#);
-    for (at, patch) in batch.searches.into_iter().enumerate() {
-        if reply.is_abandoned() {
+    for (at, (search, recorded)) in searches.enumerate() {
+        if job.reply.is_abandoned() {
             return Err(Problem::new(Kind::Timeout, "the client has gone").into());
         }
         if at > 0 {
@@ -205,20 +297,17 @@ fn write_batch(job: &Job<'_>) -> Answered {
         }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
-        let document = merged(batch.defaults.as_ref(), patch);
-        let recorder = recorder.filter(|recorder| recorder.wants());
-        let kept = recorder.map(|recorder| (recorder, document.clone()));
-        let answered = body::from_value(document)
-            .and_then(|request| write_answer(collection, request, &limits.search, &mut json));
-        if let (Some((recorder, document)), Ok(_)) = (kept, &answered) {
-            recorder.record(collection.name().as_str(), &document);
-        }
-        match answered {
-            Ok(nodes) => visited += nodes,
+        match search.and_then(|search| write_answer(job.collection, search, &job.limits.search, &mut json)) {
+            Ok(nodes) => {
+                visited += nodes;
+                if let (Some(recorder), Some(document)) = (job.recorder, recorded) {
+                    recorder.record(job.collection.name().as_str(), &document);
+                }
+            }
             Err(problem) => {
                 json.truncate(start);
                 json.extend_from_slice(format!(r#"{{"status":{},"problem":"#, problem.status).as_bytes());
-                append(&mut json, &problem)?;
+                serde_json::to_writer(&mut json, &problem).map_err(unwritten)?;
             }
         }
         json.push(b'}');
@@ -243,6 +332,18 @@ pub(super) fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_a_batch_without_defaults_and_faults_is_usual() {
+        let usual = |document: Value| serde_json::from_value::<UsualBatch>(document).ok();
+        let searches = usual(json!({"searches": [{"limit": 1}, {"limit": 2}]})).unwrap().searches.0;
+        assert_eq!(searches.iter().map(SearchRequest::limit).collect::<Vec<_>>(), [1, 2]);
+        let many = |count: usize| json!({"searches": vec![json!({}); count]});
+        assert!(usual(many(UsualSearches::MOST)).is_some() && usual(many(UsualSearches::MOST + 1)).is_none());
+        for other in [json!({"searches": [{"limits": 1}]}), json!({"defaults": {}, "searches": []})] {
+            assert!(usual(other).is_none());
+        }
+    }
 
     #[test]
     fn a_search_is_a_patch_over_the_defaults() {

@@ -25,7 +25,7 @@ pub struct AppState {
     pub(super) metrics: Metrics,
     pub(super) pages: Pages,
     pub(super) recorder: Option<Recorder>,
-    pool: Pool,
+    pub(super) pool: Pool,
     copies: Arc<Semaphore>,
     stopping: AtomicBool,
 }
