@@ -61,6 +61,8 @@ kinds! {
     InverseNorms = 23, "inverse-norms";
     /// Hash table that finds a node by its vector's bytes.
     VectorSlots = 24, "vector-slots";
+    /// Size class of each vector's length, under inner product.
+    SizeClasses = 25, "size-classes";
     /// Node of each item.
     ItemNode = 30, "item-node";
     /// Next and previous item on the same node.
@@ -173,7 +175,13 @@ impl RawEntry {
     ) -> RawEntry {
         let optional = matches!(
             kind,
-            Kind::Lineage | Kind::Report | Kind::VectorSlots | Kind::Tombstones | Kind::Notes | Kind::State
+            Kind::Lineage
+                | Kind::Report
+                | Kind::VectorSlots
+                | Kind::SizeClasses
+                | Kind::Tombstones
+                | Kind::Notes
+                | Kind::State
         );
         RawEntry::named(kind.code(), kind.name(), !optional, instance).placed(element, stride, offset, length)
     }

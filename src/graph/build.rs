@@ -7,10 +7,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::growth::growth;
 use super::link::{Linker, Work};
 use super::links::{Graph, GraphError, GraphParts, MAX_LEVEL, NONE};
 use crate::arena::{Array, AtomicArray};
-use crate::vector::{CodeKind, Codes};
+use crate::vector::Codes;
 
 /// Nodes that go in one after the other before threads share the work.
 const SERIAL: usize = 500;
@@ -34,7 +35,7 @@ pub fn build(
     params: BuildParams,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Graph, GraphError> {
-    let graph = unlinked(codes.len(), params)?;
+    let mut graph = unlinked(codes.len(), params)?;
     let order = insertion_order(&graph, params.seed);
     let linker = Linker::new(params);
     let serial = if rayon::current_num_threads() == 1 { order.len() } else { SERIAL.min(order.len()) };
@@ -61,15 +62,7 @@ pub fn build(
             progress(start + chunk.len());
         }
     });
-    if codes.codec().kind == CodeKind::ScaledI8 {
-        let next = AtomicUsize::new(0);
-        rayon::broadcast(|_| {
-            let mut work = Work::default();
-            while let Some(&node) = order.get(next.fetch_add(1, Relaxed)) {
-                linker.link_largest_products(&graph, codes, node, &mut work);
-            }
-        });
-    }
+    graph.parts.growth = growth(&graph, codes);
     progress(order.len());
     Ok(graph)
 }
@@ -95,6 +88,7 @@ fn unlinked(nodes: usize, params: BuildParams) -> Result<Graph, GraphError> {
         m: params.m,
         nodes,
         entry,
+        growth: 0.0,
         links: fill(nodes * 2 * params.m)?,
         levels,
         upper_start,

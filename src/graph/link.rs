@@ -13,7 +13,7 @@ use super::links::{Graph, NONE};
 use super::search::Scratch;
 use super::snapshot::Snapshot;
 use crate::arena::ArenaError;
-use crate::vector::Codes;
+use crate::vector::{CodeKind, Codes};
 
 const STRIPES: usize = 4096;
 
@@ -28,7 +28,6 @@ pub struct Work {
     row_candidates: Vec<(f32, u32)>,
     row_selected: Vec<(f32, u32)>,
     select: SelectBuffers,
-    found: Vec<(f32, u32)>,
     item: Vec<u8>,
 }
 
@@ -38,6 +37,26 @@ pub(super) struct SelectBuffers {
     pub(super) distances: Vec<f32>,
     /// The code of an item as a query, if it needs another form.
     pub(super) item: Vec<u8>,
+}
+
+/// By what nodes are each other's neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sense {
+    /// Their distance.
+    Near,
+    /// Their product, as a query would have it: inner product only.
+    Product,
+}
+
+impl Sense {
+    /// A node's code as the one that asks.
+    #[inline]
+    fn code<'a>(self, codes: &'a Codes, node: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        match self {
+            Sense::Near => codes.as_item(node, buffer),
+            Sense::Product => codes.as_query(node, buffer),
+        }
+    }
 }
 
 /// Changes the rows of one graph; shared by the threads that do.
@@ -108,7 +127,10 @@ impl Linker {
             let ef = self.params.ef_construction;
             graph.walk(codes, code, &starts, ef, level, salt_of(node), &mut work.scratch);
             work.candidates = starts;
-            self.select_neighbours(graph, codes, node, work);
+            self.select_neighbours(graph, codes, node, Sense::Near, work);
+            if level == 0 && has_products(codes) {
+                self.find_products(graph, codes, node, start.1, work);
+            }
             let selected = std::mem::take(&mut work.selected);
             for &(_, other) in &selected {
                 self.link(graph, codes, node, other, level, work);
@@ -156,8 +178,23 @@ impl Linker {
         }
     }
 
-    /// What the walk found becomes the candidates, and the best of them, by direction, the selected.
-    fn select_neighbours(&self, graph: &Graph, codes: &Codes, node: u32, work: &mut Work) {
+    /// Inner product only: adds to the selected those of large product with the node, found by a walk of level 0 from `start`
+    /// that goes by products.
+    ///
+    /// By distance in one more dimension, long vectors of different directions meet only through short ones, which a
+    /// query ranks low and does not expand. These links lead from each node to the long ones of its direction directly (as in
+    /// ip-NSW, Morozov and Babenko 2018). A row keeps `m` links of either sense.
+    fn find_products(&self, graph: &Graph, codes: &Codes, node: u32, start: u32, work: &mut Work) {
+        let mut buffer = Vec::new();
+        let code = codes.as_query(node, &mut buffer);
+        codes.distances(code, &[start], &mut work.select.distances);
+        let starts = [(work.select.distances[0], start)];
+        graph.walk(codes, code, &starts, self.params.ef_construction, 0, salt_of(node), &mut work.scratch);
+        self.select_neighbours(graph, codes, node, Sense::Product, work);
+    }
+
+    /// Selects among what the walk found. Under [`Sense::Near`] anew, under [`Sense::Product`] beside those that are.
+    fn select_neighbours(&self, graph: &Graph, codes: &Codes, node: u32, sense: Sense, work: &mut Work) {
         work.candidates.clear();
         work.candidates.extend(work.scratch.pool.iter().filter(|&(_, other)| other != node));
         work.row_candidates.clear();
@@ -167,7 +204,10 @@ impl Linker {
         }
         // Where all that was found is dead, links through it are better than none.
         let from = if work.row_candidates.is_empty() { &work.candidates } else { &work.row_candidates };
-        select(codes, from, self.params.m, &mut work.selected, &mut work.select);
+        if sense == Sense::Near {
+            work.selected.clear();
+        }
+        select(codes, from, self.params.m, sense, &mut work.selected, &mut work.select);
     }
 
     /// Makes a node the entry if it is still on a higher level than the one that is.
@@ -186,32 +226,6 @@ impl Linker {
         }
     }
 
-    /// Inner product only: fills free places of a node's row with the nodes of largest product with it.
-    ///
-    /// Among items the walk goes by Euclidean distance in one more dimension, where long vectors of different
-    /// directions meet only through short ones, which a query ranks low and does not expand. These links lead from
-    /// each node to the long ones of its direction directly (as in ip-NSW, Morozov and Babenko 2018).
-    pub fn link_largest_products(&self, graph: &Graph, codes: &Codes, node: u32, work: &mut Work) {
-        let row = graph.row(node, 0);
-        let used = row.iter().position(|link| link.load(Relaxed) == NONE).unwrap_or(row.len());
-        let mut found = std::mem::take(&mut work.found);
-        graph.search(
-            codes,
-            &codes.as_query(node),
-            (self.params.ef_construction, 0),
-            &mut work.scratch,
-            &mut found,
-        );
-        found.retain(|&(_, other)| other != node && !graph.is_dead(other));
-        let chosen = spread_directions(codes, node, &found, row.len() - used);
-        work.found = found;
-        let _guard = self.lock(node);
-        self.keep(graph, node);
-        for other in chosen {
-            add_to_row(row, other);
-        }
-    }
-
     /// Adds `to` to `from`'s row; a full row is chosen afresh among what it has and `to`.
     pub(super) fn link(&self, graph: &Graph, codes: &Codes, from: u32, to: u32, level: u8, work: &mut Work) {
         let row = graph.row(from, level);
@@ -223,18 +237,34 @@ impl Linker {
         work.row.clear();
         work.row.extend(row.iter().map(|link| link.load(Relaxed)).filter(|&id| (id as usize) < codes.len()));
         work.row.push(to);
-        let code = codes.as_item(from, &mut work.select.item);
+        work.row_selected.clear();
+        let salt = salt_of(to);
+        if level == 0 && has_products(codes) {
+            self.choose(codes, from, self.params.m, Sense::Near, salt, work);
+            self.choose(codes, from, row.len() - work.row_selected.len(), Sense::Product, salt, work);
+        } else {
+            self.choose(codes, from, row.len(), Sense::Near, salt, work);
+        }
+        set_row(row, work.row_selected.iter().map(|&(_, id)| id));
+    }
+
+    /// Adds to the row's selected `most` more of the row's nodes.
+    fn choose(&self, codes: &Codes, from: u32, most: usize, sense: Sense, salt: u32, work: &mut Work) {
+        let code = sense.code(codes, from, &mut work.select.item);
         codes.distances(code, &work.row, &mut work.select.distances);
         work.row_candidates.clear();
         work.row_candidates.extend(work.select.distances.iter().copied().zip(work.row.iter().copied()));
         // Of equally near ones, which stay is drawn anew each time: so many equal nodes all keep links that lead to them.
-        let salt = salt_of(to);
         let order =
             |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then((a.1 ^ salt).cmp(&(b.1 ^ salt)));
         work.row_candidates.sort_unstable_by(order);
-        select(codes, &work.row_candidates, row.len(), &mut work.row_selected, &mut work.select);
-        set_row(row, work.row_selected.iter().map(|&(_, id)| id));
+        select(codes, &work.row_candidates, most, sense, &mut work.row_selected, &mut work.select);
     }
+}
+
+/// Whether nodes have neighbours by product beside those by distance.
+fn has_products(codes: &Codes) -> bool {
+    codes.codec().kind == CodeKind::ScaledI8
 }
 
 /// Puts a link into the first free place, unless it is there; false when the row is full.
@@ -267,47 +297,27 @@ pub(super) fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering 
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
-/// Of candidates by descending product with `node`, those whose angle to it is smaller than to any kept before.
-fn spread_directions(codes: &Codes, node: u32, candidates: &[(f32, u32)], most: usize) -> Vec<u32> {
-    let length = |node: u32, distances: &mut Vec<f32>| {
-        codes.distances(&codes.as_query(node), &[node], distances);
-        (-distances[0]).max(f32::MIN_POSITIVE).sqrt()
-    };
-    let mut distances = Vec::new();
-    let own = length(node, &mut distances);
-    let mut kept: Vec<(u32, f32)> = Vec::new();
-    for &(distance, candidate) in candidates {
-        if kept.len() == most {
-            break;
-        }
-        let size = length(candidate, &mut distances);
-        let ids: Vec<u32> = kept.iter().map(|&(id, _)| id).collect();
-        codes.distances(&codes.as_query(candidate), &ids, &mut distances);
-        let hidden =
-            distances.iter().zip(&kept).any(|(&product, &(_, other))| -product / other > -distance / own);
-        if !hidden {
-            kept.push((candidate, size));
-        }
-    }
-    kept.into_iter().map(|(id, _)| id).collect()
-}
-
-/// Replaces `selected` by at most `most` of the ascending `candidates`: each is kept if it is nearer to the node than
-/// to any kept before it (algorithm 4 of the HNSW paper), so that links point in different directions.
+/// Adds to `selected` at most `most` of the ascending `candidates`: each is kept if it is nearer to the node than to any kept
+/// before it (algorithm 4 of the HNSW paper), so that links point in different directions. Those that were selected in another
+/// sense are passed over.
 fn select(
     codes: &Codes,
     candidates: &[(f32, u32)],
     most: usize,
+    sense: Sense,
     selected: &mut Vec<(f32, u32)>,
     buffers: &mut SelectBuffers,
 ) {
-    selected.clear();
+    let before = selected.len();
     buffers.ids.clear();
     for &(distance, candidate) in candidates {
-        if selected.len() == most {
+        if buffers.ids.len() == most {
             return;
         }
-        let code = codes.as_item(candidate, &mut buffers.item);
+        if selected[..before].iter().any(|&(_, other)| other == candidate) {
+            continue;
+        }
+        let code = sense.code(codes, candidate, &mut buffers.item);
         let hidden = buffers.ids.chunks(4).any(|kept| {
             codes.distances(code, kept, &mut buffers.distances);
             buffers.distances.iter().any(|&between| between < distance)

@@ -31,6 +31,8 @@ pub struct GraphParts {
     pub nodes: usize,
     /// Where a search starts, if there is any node.
     pub entry: u32,
+    /// How the number of nodes around a query grows with the distance; 0 when that is not known (see `growth`).
+    pub growth: f32,
     /// `nodes * 2 m` u32.
     pub links: AtomicArray,
     /// `nodes` u8.
@@ -117,6 +119,11 @@ impl Graph {
             super::MAX_NODES - self.nodes(),
         ];
         rooms.into_iter().min().unwrap_or(0)
+    }
+
+    /// How the number of nodes around a query grows with the distance; 0 when that is not known.
+    pub fn growth(&self) -> f32 {
+        self.parts.growth
     }
 
     /// Whether nothing hangs on a node: searches go through it, but do not count it.

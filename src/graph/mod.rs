@@ -15,6 +15,7 @@
 //! | `links` | the arrays and their rows |
 //! | `pool` | the sorted candidates of one walk, and the set of visited nodes |
 //! | `search` | greedy descent and the walk of one level |
+//! | `growth` | how the number of nodes grows with the distance, so that an easy query ends sooner than a hard one |
 //! | `filtered` | walks that find only nodes that pass |
 //! | `build` | levels, insertion of all nodes in parallel |
 //! | `link` | one node's neighbours: their selection, links and back-links |
@@ -24,6 +25,7 @@
 
 mod build;
 mod filtered;
+mod growth;
 mod link;
 mod links;
 mod pool;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use build::{BuildParams, build};
 pub use filtered::{Filtered, Passing, Way};
+pub use growth::growth;
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub use reach::{Degrees, Reach, reach, repair};

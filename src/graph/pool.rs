@@ -27,8 +27,31 @@ pub(super) struct Pool {
     ghosts: usize,
     salt: u32,
     cursor: usize,
+    ball: Option<Ball>,
+    /// Entries from here on are outside the ball.
+    bound: u64,
     /// Memory of `offer_all`.
     near: Vec<u64>,
+}
+
+/// What a pool covers instead of a number of nodes: all within `factor` times the distance of the `rank`-th nearest, but
+/// at least `least`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ball {
+    /// Counted from 0.
+    pub rank: usize,
+    pub factor: f32,
+    /// The distance of a vector from itself.
+    pub zero: f32,
+    pub least: usize,
+}
+
+impl Ball {
+    /// The first entry behind one at this distance.
+    fn end(&self, distance: f32) -> u64 {
+        let end = self.zero + self.factor * (distance - self.zero).max(0.0);
+        u64::from(ordered(end)) << 32 | u64::from(u32::MAX)
+    }
 }
 
 /// f32 to u32 so that unsigned order is numeric order (NaN, which a damaged file may yield, last).
@@ -57,12 +80,20 @@ impl Pool {
         self.ghosts = 0;
         self.salt = salt & (u32::MAX >> 1);
         self.cursor = 0;
+        self.ball = None;
+        self.bound = u64::MAX;
     }
 
     /// Empties the pool for a walk that keeps more than it expands: the `ef` nearest are expanded, `capacity` are kept.
     pub(super) fn reset_narrow(&mut self, capacity: usize, ef: usize) {
         self.reset(capacity.max(ef), 0);
         self.unexpanded = self.capacity - ef;
+    }
+
+    /// Empties the pool for a walk that covers a ball, `most` nodes at most.
+    pub(super) fn reset_ball(&mut self, ball: Ball, most: usize) {
+        self.reset(most, 0);
+        self.ball = Some(ball);
     }
 
     /// Empties the pool for ghosts that are not wanted rather than dead: many in one place are a hole in what may be found, and
@@ -102,7 +133,7 @@ impl Pool {
     #[inline]
     pub(super) fn offer_all(&mut self, distances: &[f32], nodes: &[u32]) {
         let full = self.entries.len() >= self.capacity;
-        let last = self.entries.last().filter(|_| full).map_or(u64::MAX, |&last| last);
+        let last = self.entries.last().filter(|_| full).map_or(self.bound, |&last| last.min(self.bound));
         let mut near = std::mem::take(&mut self.near);
         near.resize(near.len().max(nodes.len()), 0);
         let mut count = 0;
@@ -115,6 +146,19 @@ impl Pool {
             self.offer_entry(entry);
         }
         self.near = near;
+        self.shrink();
+    }
+
+    /// Drops what lies outside the ball, which becomes smaller as nearer nodes come.
+    #[inline]
+    fn shrink(&mut self) {
+        let Some(ball) = self.ball.filter(|ball| self.entries.len() > ball.least) else { return };
+        let Some(&at_rank) = self.entries.get(ball.rank) else { return };
+        let end = ball.end(unordered((at_rank >> 32) as u32));
+        let inside = self.entries[ball.least..].partition_point(|&entry| entry < end);
+        self.entries.truncate(ball.least + inside);
+        // What is nearer than the last that must stay comes in, even from outside.
+        self.bound = self.entries[ball.least - 1].max(end);
     }
 
     /// As `offer`, where ghosts are let in beside the `capacity` nearest others: as long as they are nearer than the last
@@ -182,7 +226,8 @@ impl Pool {
     /// Whether as many as wanted are in.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= self.capacity - self.unexpanded
+        let enough = self.ball.map_or(self.capacity - self.unexpanded, |ball| ball.least);
+        self.entries.len() >= enough
     }
 
     /// Whether so many ghosts came that some were left out, and what lies behind them.
@@ -262,6 +307,27 @@ mod tests {
             }
             oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             oracle.truncate(capacity);
+            prop_assert_eq!(pool.iter().collect::<Vec<_>>(), oracle);
+        }
+
+        #[test]
+        fn a_pool_that_covers_a_ball_keeps_what_is_inside(
+            offers in prop::collection::vec(0u8..60, 0..80), rank in 0usize..6, more in 1usize..6, factor in 1.0f32..2.0,
+        ) {
+            let ball = Ball { rank, factor, zero: 0.0, least: rank + more };
+            let mut pool = Pool::default();
+            pool.reset_ball(ball, 40);
+            let mut oracle = Vec::new();
+            for (batch, distances) in offers.chunks(7).enumerate() {
+                let distances: Vec<f32> = distances.iter().map(|&distance| distance.into()).collect();
+                let nodes: Vec<u32> = (0..distances.len()).map(|at| (batch * 7 + at) as u32).collect();
+                pool.offer_all(&distances, &nodes);
+                oracle.extend(distances.into_iter().zip(nodes));
+            }
+            oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let end = oracle.get(rank).map_or(f32::INFINITY, |at_rank| at_rank.0 * factor);
+            let inside = oracle.iter().take_while(|&&(distance, _)| distance <= end).count();
+            oracle.truncate(inside.max(ball.least).min(40));
             prop_assert_eq!(pool.iter().collect::<Vec<_>>(), oracle);
         }
 

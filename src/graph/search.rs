@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::links::{Graph, NONE};
-use super::pool::{Pool, Visited};
+use super::pool::{Ball, Pool, Visited};
 use crate::vector::{Codes, kernel};
 
 /// What a search did.
@@ -89,6 +89,9 @@ impl Pending {
     }
 }
 
+/// Where queries have nodes of their own number, none has more than so many times `ef`.
+const MOST_OF_EF: usize = 4;
+
 /// A walk looks at the clock once in so many rounds.
 const CLOCK: usize = 16;
 
@@ -110,6 +113,9 @@ pub struct Scratch {
 impl Graph {
     /// The `ef` nodes nearest to a code, or `least` if that is more, as (distance, node) ascending, replacing `found`. Of more
     /// than `ef`, only the `ef` nearest are expanded. Dead nodes may be among the found, but do not count.
+    ///
+    /// An `ef` above `least` is a mean where the graph knows how many nodes there are around a query (see `growth`): a query with
+    /// many nodes nearly as near as the last wanted has more, one with few has fewer, from half to four times `ef`.
     pub fn search(
         &self,
         codes: &Codes,
@@ -120,11 +126,24 @@ impl Graph {
     ) -> WalkStats {
         found.clear();
         if let Some(starts) = self.starts(codes, query, scratch) {
-            scratch.pool.reset_narrow(least, ef);
+            match self.ball(codes, ef, least) {
+                Some(ball) => scratch.pool.reset_ball(ball, MOST_OF_EF * ef),
+                None => scratch.pool.reset_narrow(least, ef),
+            }
             self.walk_pool(codes, query, &starts, 0, scratch);
             found.extend(scratch.pool.iter());
         }
         scratch.stats
+    }
+
+    /// The ball around a query in which there are `ef` nodes on average, if `wanted` are less.
+    fn ball(&self, codes: &Codes, ef: usize, wanted: usize) -> Option<Ball> {
+        let zero = codes.codec().zero()?;
+        if ef <= wanted || self.parts.growth <= 0.0 || self.dead_nodes() > 0 {
+            return None;
+        }
+        let factor = (ef as f32 / wanted as f32).powf(1.0 / self.parts.growth);
+        Some(Ball { rank: wanted.max(1) - 1, factor, zero, least: wanted.max(ef / 2).max(1) })
     }
 
     /// Where walks of level 0 begin; None without nodes. Begins the scratch's statistics anew.

@@ -226,6 +226,7 @@ fn built_parts(codes: &Codes) -> Graph {
         m: 2,
         nodes,
         entry: 0,
+        growth: 0.0,
         links,
         levels: Array::zeroed(nodes).expect("memory"),
         upper_start: Array::zeroed(nodes).expect("memory"),

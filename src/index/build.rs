@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::items::{Facts, ItemParts, LIVE};
 use super::live::Tombstones;
+use super::longest::classes;
 use super::query;
 use super::row::RowBuffers;
 use super::schema::Schema;
@@ -473,6 +474,7 @@ impl IndexBuilder {
             codes: &mut std::iter::once(codes.rows().bytes),
             inverse_norms: bytemuck::cast_slice(&inverse),
             vector_slots: &slots,
+            size_classes: &classes(codes.codec(), (0..codes.len() as u32).map(|node| codes.row(node))),
             items: &self.items,
             columns: columns.as_ref(),
             tombstones: &tombstones,

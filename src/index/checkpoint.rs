@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Index;
 use super::items::{Facts, ItemParts, LIVE};
 use super::live::Tombstones;
+use super::longest::classes;
 use super::notes::Written;
 use super::schema::Schema;
 use super::view::View;
@@ -145,6 +146,10 @@ impl Checkpoint<'_> {
             }),
             inverse_norms: bytemuck::cast_slice(&norms),
             vector_slots: &self.vector_slots(&layout)?,
+            size_classes: &match &codes {
+                Some(codes) => classes(codes.codec(), (0..codes.len() as u32).map(|node| codes.row(node))),
+                None => classes(index.codes.codec(), layout.nodes.iter().map(|&node| index.codes.row(node))),
+            },
             items: &items,
             columns: Some(&columns),
             tombstones: &tombstones,
@@ -236,7 +241,8 @@ impl Checkpoint<'_> {
         let entry = layout.node.get(snapshot.entry as usize).copied().filter(|&node| node != NONE);
         let entry = entry.or(highest).unwrap_or(0);
         let (levels, upper_start) = (Array::from_slice(&levels)?, Array::from_slice(&starts)?);
-        let parts = GraphParts { m, nodes, entry, links, levels, upper_start, upper };
+        let growth = graph::growth(&index.graph, &index.codes);
+        let parts = GraphParts { m, nodes, entry, growth, links, levels, upper_start, upper };
         let graph = Graph::new(parts).map_err(|error| FileError::damaged(0, error.to_string()))?;
         if nodes == 0 || graph::reach(&graph).is_empty() {
             return Ok((graph, Reach::default()));

@@ -263,6 +263,9 @@ impl Index {
             rows.stored.resize(self.codes.codec().stride(), 0);
             self.codes.codec().encode(&rows.numbers, &mut rows.stored);
             self.codes.push(&rows.stored)?;
+            if let Some(longest) = &self.longest {
+                longest.push(self.codes.codec(), &rows.stored, next)?;
+            }
         } else {
             self.codes.push(row)?;
         }
@@ -309,13 +312,7 @@ impl Index {
     }
 
     fn link(&self, nodes: std::ops::Range<u32>, writer: &mut Writer, pool: &rayon::ThreadPool) {
-        let products = self.codes.codec().kind == CodeKind::ScaledI8;
-        let one = |node: u32, work: &mut Work| {
-            self.linker.insert(&self.graph, &self.codes, node, work);
-            if products {
-                self.linker.link_largest_products(&self.graph, &self.codes, node, work);
-            }
-        };
+        let one = |node: u32, work: &mut Work| self.linker.insert(&self.graph, &self.codes, node, work);
         let threads = pool.current_num_threads();
         writer.work.resize_with(threads.max(1), Work::default);
         let serial = if nodes.len() < 2 * threads || threads == 1 {

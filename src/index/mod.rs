@@ -15,6 +15,7 @@
 //! | `selection` | what a search may return: what matches, without what is excluded |
 //! | `plan` | how to search, by the number of nodes that match |
 //! | `search` | nominate by code, compare exactly, expand to items |
+//! | `longest` | the longest vectors, which every search looks at under inner product |
 //! | `live` | changes: upsert, patch and delete, and the sweep behind them |
 //! | `notes` | what the log says beside the items |
 //! | `checkpoint` | the state at one sequence number as a new file |
@@ -30,6 +31,7 @@ mod items;
 mod live;
 #[cfg(test)]
 mod live_tests;
+mod longest;
 mod matching;
 mod notes;
 mod open;
@@ -86,6 +88,8 @@ pub struct Index {
     row_len: usize,
     exact: Box<dyn Kernel>,
     inverse_norms: Array<f32>,
+    /// Under inner product only.
+    longest: Option<longest::Longest>,
     items: items::Items,
     columns: Columns,
     filters: matching::Filters,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use super::Index;
 use super::items::{ItemParts, Items};
 use super::live::Writer;
+use super::longest::{Longest, classes};
 use super::matching::Filters;
 use super::notes::Notes;
 use super::schema::Schema;
@@ -159,6 +160,7 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         Metric::Cosine => open.array(Kind::InverseNorms, 4, nodes, Some(mode))?,
         _ => Array::with_capacity(0)?,
     };
+    let longest = open.longest(&schema, &codes)?;
     let item_table = Items::new(open.items(nodes, items)?)?;
     let vector_slots = open.vector_slots()?;
     let tombstones = serde_json::from_slice(&json_bytes(&file, Kind::Tombstones, None)?)
@@ -180,6 +182,7 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
         row_len,
         exact,
         inverse_norms,
+        longest,
         items: item_table,
         columns,
         filters: Filters::new(),
@@ -271,12 +274,17 @@ impl Sections<'_> {
         if !(2..=256).contains(&m) {
             return Err(format!("graph: m is {m}, allowed is 2 to 256").into());
         }
+        let growth = f32::from_bits(word(24));
+        if !growth.is_finite() || growth < 0.0 {
+            return Err(format!("graph: growth is {growth}").into());
+        }
         let upper = self.file.required(Kind::Upper, 0, 4 * m as u64)?;
         let upper = self.file.region(upper, self.mode, self.room.saturating_mul(4 * m))?;
         let graph = Graph::new(GraphParts {
             m,
             nodes,
             entry,
+            growth,
             links: AtomicArray::from_region(self.region(Kind::Links, 8 * m, nodes, self.mode)?)?,
             levels: self.array(Kind::Levels, 1, nodes, Some(self.mode))?,
             upper_start: self.array(Kind::UpperStart, 4, nodes, Some(self.mode))?,
@@ -288,6 +296,20 @@ impl Sections<'_> {
     fn vector_slots(&self) -> Result<Option<SlotTable>, Trouble> {
         let Some(section) = self.file.section(Kind::VectorSlots, 0) else { return Ok(None) };
         Ok(Some(SlotTable::from_region(self.file.region(section, Mode::Mapped, 0)?)?))
+    }
+
+    /// Nodes by length; from the codes where the file does not say.
+    fn longest(&self, schema: &Schema, codes: &Codes) -> Result<Option<Longest>, Trouble> {
+        if schema.metric != Metric::Dot {
+            return Ok(None);
+        }
+        let section =
+            self.file.section(Kind::SizeClasses, 0).filter(|section| section.length == codes.len() as u64);
+        let classes = match section {
+            Some(section) => self.file.bytes(section)?,
+            None => classes(codes.codec(), (0..codes.len() as u32).map(|node| codes.row(node))),
+        };
+        Ok(Some(Longest::new(&classes, self.room)?))
     }
 
     fn codec(&self, schema: &Schema) -> Result<Codec, Trouble> {

@@ -77,12 +77,12 @@ const SORT: usize = 256;
 /// Buffers of one search, kept for the next.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    walk: Scratch,
-    nominees: Vec<(f32, u32)>,
+    pub(super) walk: Scratch,
+    pub(super) nominees: Vec<(f32, u32)>,
     /// Whether the nominees are in order of distance.
     sorted: bool,
-    nodes: Vec<u32>,
-    distances: Vec<f32>,
+    pub(super) nodes: Vec<u32>,
+    pub(super) distances: Vec<f32>,
     nearest: Vec<(f32, u32)>,
 }
 
@@ -103,10 +103,10 @@ impl Ord for Ordered {
 
 /// One search: what is asked of which items.
 #[derive(Clone, Copy)]
-struct Task<'a> {
+pub(super) struct Task<'a> {
     view: &'a View<'a>,
-    query: &'a Query,
-    selection: &'a Selection,
+    pub(super) query: &'a Query,
+    pub(super) selection: &'a Selection,
     /// Items wanted, with those that are taken off the list.
     k: usize,
     ef: usize,
@@ -156,7 +156,7 @@ impl Index {
     ) -> Found {
         let Task { view, selection, mut ef, .. } = *task;
         let matching = selection.count(view);
-        let open = selection.matching.is_none() && selection.excluded.is_empty();
+        let open = selection.is_open();
         let situation = self.situation(task, matching, open, exact);
         let mut kind = if matching == 0 { PlanKind::None } else { plan.unwrap_or_else(|| situation.plan()) };
         let mut visited = match kind {
@@ -168,7 +168,8 @@ impl Index {
             PlanKind::Scan => self.scan(task, buffers),
             PlanKind::Graph => {
                 ef = task.width;
-                self.walk(task, buffers)
+                let visited = self.walk(task, buffers);
+                visited + self.nominate_longest(task, task.width.max(self.nominees(task)), buffers)
             }
             PlanKind::LateFilteredGraph | PlanKind::FilteredGraph | PlanKind::TwoHopGraph => {
                 let forced = plan.is_some();
@@ -247,7 +248,7 @@ impl Index {
 
     /// Whether a node is to be found: it carries an item that may be returned, expired ones not looked at.
     #[inline]
-    fn passes(&self, task: &Task<'_>, node: u32) -> bool {
+    pub(super) fn passes(&self, task: &Task<'_>, node: u32) -> bool {
         let Selection { matching, excluded, .. } = task.selection;
         let excludes = excluded.iter().any(|excluded| excluded.touches(node));
         match matching {
@@ -266,11 +267,15 @@ impl Index {
         self.codes.codec().kind != CodeKind::ScaledI8
     }
 
+    /// How many to nominate at least: a few more than are wanted, as codes do not know exactly who is among the k nearest.
+    fn nominees(&self, task: &Task<'_>) -> usize {
+        task.k + task.k / self.codes.codec().kind.margin()
+    }
+
     fn walk(&self, task: &Task<'_>, buffers: &mut Buffers) -> usize {
         let Buffers { walk, nominees, sorted, .. } = buffers;
         *sorted = true;
-        // A few more nominees than are wanted, as codes do not know exactly who is among the k nearest.
-        let widths = (task.width, task.k + task.k / self.codes.codec().kind.margin());
+        let widths = (task.width, self.nominees(task));
         self.graph.search(&self.codes, &task.query.code, widths, walk, nominees).visited
     }
 
@@ -300,7 +305,7 @@ impl Index {
                     Way::Hops => PlanKind::TwoHopGraph,
                     Way::Through | Way::Adaptive => PlanKind::FilteredGraph,
                 };
-                return visited;
+                return visited + self.nominate_longest(task, task.ef, buffers);
             }
             if way != Way::Late {
                 break;
@@ -479,7 +484,7 @@ impl Index {
     }
 }
 
-fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
+pub(super) fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 

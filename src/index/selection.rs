@@ -76,9 +76,14 @@ impl Selection {
         set
     }
 
+    /// Whether a walk may find any node: nothing is filtered, and at most a few items are taken off the list.
+    pub(super) fn is_open(&self) -> bool {
+        self.matching.is_none() && self.excluded.is_empty()
+    }
+
     /// Whether it is every item.
     pub fn is_all(&self) -> bool {
-        self.matching.is_none() && self.excluded.is_empty() && self.few.is_empty()
+        self.is_open() && self.few.is_empty()
     }
 
     /// Whether an item may be returned, the few that are taken off the list not considered.

@@ -521,3 +521,31 @@ fn a_deadline_ends_a_search_with_the_best_so_far() {
         assert_eq!(view.search(&query, &params).expect("in range").candidates, whole.candidates);
     }
 }
+
+/// Vectors in all directions whose lengths differ widely: the longest are near every query, and near each other never.
+#[test]
+fn long_vectors_are_found_in_every_direction() {
+    let mut random = stream(3);
+    let mut vector = |spread: f32| -> Vec<f32> {
+        let length = (spread * (0..12).map(|_| random()).sum::<f32>()).exp();
+        (0..24).map(|_| (0..4).map(|_| random()).sum::<f32>() * length).collect()
+    };
+    let vectors: Vec<Vec<f32>> = (0..6_000).map(|_| vector(0.7)).collect();
+    let directory = tempfile::tempdir().expect("directory");
+    let path = built(Metric::Dot, Element::F32, &vectors, &directory);
+    let index = Index::open(&path, Mode::Mapped).expect("open");
+    let half = Bitset::from_fn(vectors.len(), |item| item % 2 == 1);
+    for allowed in [None, Some(&half)] {
+        let mut found = 0;
+        for _ in 0..50 {
+            let query = vector(0.0);
+            let best = oracle(Metric::Dot, &vectors, &query, 100, &|row| allowed.is_none() || row % 2 == 1);
+            let params = SearchParams { k: 100, ef: 200, allowed, exact: false };
+            let answer = index.search(&index.query(&query).expect("valid"), &params).expect("in range");
+            let enough = best[99] - 1e-5;
+            found += answer.candidates.iter().filter(|one| f64::from(one.similarity) >= enough).count();
+        }
+        let recall = found as f64 / 5_000.0;
+        assert!(recall >= 0.98, "{recall}, filtered: {}", allowed.is_some());
+    }
+}

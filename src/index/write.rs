@@ -34,6 +34,8 @@ pub(super) struct Contents<'a> {
     /// f32 a node; written under cosine only.
     pub inverse_norms: &'a [u8],
     pub vector_slots: &'a [u32],
+    /// A byte a node; written under inner product only.
+    pub size_classes: &'a [u8],
     pub items: &'a ItemParts,
     pub columns: Option<&'a Columns>,
     /// JSON, or nothing.
@@ -103,8 +105,9 @@ impl Contents<'_> {
             parameters.extend_from_slice(&word.to_le_bytes());
         }
         parameters.extend_from_slice(&self.seed.to_le_bytes());
-        parameters.extend_from_slice(&[0; 8]);
         let parts = self.graph.parts_mut();
+        parameters.extend_from_slice(&parts.growth.to_le_bytes());
+        parameters.extend_from_slice(&[0; 4]);
         file.section(Kind::Graph, 0, ElementCode::Bytes, 32, &parameters)?;
         file.section(Kind::Links, 0, ElementCode::U32, 8 * m, parts.links.bytes())?;
         file.section(Kind::Levels, 0, ElementCode::U8, 1, parts.levels.as_bytes())?;
@@ -138,7 +141,11 @@ impl Contents<'_> {
             }
         }
         let slots = bytemuck::cast_slice(self.vector_slots);
-        file.section(Kind::VectorSlots, 0, ElementCode::U32, 4, slots)
+        file.section(Kind::VectorSlots, 0, ElementCode::U32, 4, slots)?;
+        if self.schema.metric == Metric::Dot {
+            file.section(Kind::SizeClasses, 0, ElementCode::U8, 1, self.size_classes)?;
+        }
+        Ok(())
     }
 
     fn write_items<W: Write + Seek>(&self, file: &mut FileWriter<W>) -> Result<(), FileError> {

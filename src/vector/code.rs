@@ -226,6 +226,25 @@ impl Codec {
         row
     }
 
+    /// The distance of a vector from itself, where that is the same for all and none is nearer.
+    pub fn zero(&self) -> Option<f32> {
+        match self.kind {
+            CodeKind::Raw | CodeKind::AffineU8 => Some(0.0),
+            CodeKind::UnitI8 | CodeKind::UnitU4 => Some(-1.0),
+            CodeKind::ScaledI8 => None,
+        }
+    }
+
+    /// The length of the vector that a scaled-i8 row is the code of; None for kinds whose rows do not tell.
+    pub fn length(&self, row: &[u8]) -> Option<f32> {
+        if self.kind != CodeKind::ScaledI8 {
+            return None;
+        }
+        let square = |&byte: &u8| f32::from(byte as i8) * f32::from(byte as i8);
+        let squares: f32 = row[..self.width()].iter().map(square).sum();
+        Some(self.trailer(row).0 * squares.sqrt())
+    }
+
     /// The scale of a unit-i8 code: a query's own, or the items'.
     fn unit_scale(&self, code: &[u8]) -> f32 {
         match code.get(self.stride()..) {
@@ -447,14 +466,18 @@ impl Codes {
         buffer
     }
 
-    /// The code of a node as a query's: without the extra dimension.
-    pub fn as_query(&self, node: u32) -> Vec<u8> {
-        let mut row = self.row(node).to_vec();
-        if self.codec.kind == CodeKind::ScaledI8 {
-            let (scale, _) = self.codec.trailer(&row);
-            self.codec.set_trailer(&mut row, scale, 0.0);
+    /// The code of a node in the form of a query that asks for large products with it, without the extra dimension; `buffer`
+    /// may hold it.
+    #[inline]
+    pub fn as_query<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        if self.codec.kind != CodeKind::ScaledI8 {
+            return self.as_item(node, buffer);
         }
-        row
+        buffer.clear();
+        buffer.extend_from_slice(self.row(node));
+        let (scale, _) = self.codec.trailer(buffer);
+        self.codec.set_trailer(buffer, scale, 0.0);
+        buffer
     }
 
     /// Asks for the codes of the first of these nodes: as much as the processor fetches at a time.

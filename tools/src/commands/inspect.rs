@@ -98,10 +98,21 @@ fn document(index: &Index, links: &Links, verified: bool) -> Value {
         "sections": sections,
         "degrees": links.degrees,
         "unreachable": links.unreachable,
+        "growth": index.graph().growth(),
         "report": index.report(),
         "lineage": index.lineage(),
         "verified": verified,
     })
+}
+
+/// How the number of nodes grows with the distance, if an ef is a mean by it.
+fn growth(index: &Index) -> String {
+    match index.graph().growth() {
+        growth if growth > 0.0 => {
+            format!(" on average (nodes grow with the distance to the power of {growth:.1})")
+        }
+        _ => String::new(),
+    }
 }
 
 fn print_facts(index: &Index) -> Result<()> {
@@ -142,8 +153,11 @@ fn print_facts(index: &Index) -> Result<()> {
         (
             "graph",
             format!(
-                "m {}, ef_construction {}; searches use ef {}",
-                schema.hnsw.m, schema.hnsw.ef_construction, schema.default_ef
+                "m {}, ef_construction {}; searches use ef {}{}",
+                schema.hnsw.m,
+                schema.hnsw.ef_construction,
+                schema.default_ef,
+                growth(index)
             ),
         ),
         ("build", format!("{}, {}", index.build(), format_time(facts.created_at))),
