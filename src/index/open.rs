@@ -318,15 +318,19 @@ impl Sections<'_> {
         let word = |at: usize| bytes.get(at..at + 4).map_or([0; 4], |b| [b[0], b[1], b[2], b[3]]);
         let number = |at: usize| f32::from_le_bytes(word(at));
         let version = u32::from_le_bytes(word(4));
-        if version != 1 {
-            return Err(format!("codes of version {version}, this program knows 1").into());
-        }
         let kind = CodeKind::ALL.get(u32::from_le_bytes(word(0)) as usize).copied();
         let allowed = CodeKind::of(schema.metric, schema.element);
         let Some(kind) = kind.filter(|kind| allowed.contains(kind)) else {
             let names: Vec<_> = allowed.iter().map(|kind| kind.name()).collect();
             return Err(format!("codes of kind {kind:?}, {} expected", names.join(" or ")).into());
         };
+        if version != kind.version() {
+            let (name, known) = (kind.name(), kind.version());
+            return Err(format!(
+                "codes {name} of version {version}, this program knows {known}: build it again"
+            )
+            .into());
+        }
         let (scale, offset, bound) = (number(8), number(12), number(16));
         if ![scale, offset, bound].iter().all(|value| value.is_finite()) || scale <= 0.0 || bound < 0.0 {
             return Err(format!("code parameters: scale {scale}, offset {offset}, bound {bound}").into());

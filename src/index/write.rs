@@ -120,7 +120,7 @@ impl Contents<'_> {
         let kind = CodeKind::ALL.iter().position(|&kind| kind == codec.kind).unwrap_or(0) as u32;
         let mut parameters = Vec::with_capacity(32);
         parameters.extend_from_slice(&kind.to_le_bytes());
-        parameters.extend_from_slice(&1u32.to_le_bytes());
+        parameters.extend_from_slice(&codec.kind.version().to_le_bytes());
         for number in [codec.scale, codec.offset, codec.bound, self.clipped_share as f32] {
             parameters.extend_from_slice(&number.to_le_bytes());
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | raw | `l2` over i8 or u8 | the stored elements; no second copy is kept, distances are exact |
 //! | unit-i8 | `cosine` | round(x / scale) in -127..=127 of the normalised vector, one scale for all |
-//! | unit-u4 | `cosine`, 256 numbers and more | round(x / scale + 7.5) in 0..=15 of the normalised vector, two to a byte, one scale for all |
+//! | unit-u4 | `cosine`, 256 numbers and more | round(x / scale + 7.5) in 0..=15 of the normalised vector, rotated (see `rotate`), two to a byte, one scale for all |
 //! | affine-u8 | `l2` over f32 or f16 | round((x - offset) / scale) in 0..=255, one scale and offset for all |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //!
@@ -12,8 +12,8 @@
 //! and unit-u4, absolute for affine-u8. Rows are zero-padded to a multiple of 32 bytes.
 //!
 //! Half the bytes are half the cache misses, and of many numbers the errors cancel: at 384 dimensions the 16 levels of
-//! unit-u4 are off by 0.005 of a cosine. Where they are not (a few numbers much larger than the others), training
-//! chooses unit-i8. A unit-u4 row holds number j in the low half of byte j, number h + j in its high half, h being half
+//! unit-u4 are off by 0.005 of a cosine. The rotation sees to it that they cancel in whatever vectors; should they not all the
+//! same, training chooses unit-i8. A unit-u4 row holds number j in the low half of byte j, number h + j in its high half, h being half
 //! the dimension, rounded up. A query's numbers are i8 in their order, two times h of them, then its scale and 7.5 times
 //! their sum (two f32), which is what the offset of the levels adds to every product.
 //!
@@ -24,6 +24,7 @@
 //! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
 
 use super::kernel::{self, Kernel, Operation, Rows};
+use super::rotate::rotate;
 use super::{Element, Metric};
 use crate::arena::{ArenaError, Array};
 
@@ -93,6 +94,15 @@ impl CodeKind {
         }
     }
 
+    /// The version of its rows in the index file.
+    pub fn version(self) -> u32 {
+        match self {
+            // 1 was without the rotation.
+            CodeKind::UnitU4 => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether a codec of this kind depends on a sample of the vectors.
     pub fn is_trained(self) -> bool {
         matches!(self, CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::UnitU4)
@@ -119,10 +129,10 @@ pub struct Codec {
 impl Codec {
     /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all.
     pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
-        let few = nibble_scale(sample, dimension);
-        let fits = |kind: &&CodeKind| {
-            **kind != CodeKind::UnitU4 || dimension >= NIBBLES_FROM && few.1 <= NIBBLES_ERROR
-        };
+        let may_be_nibbles = metric == Metric::Cosine && dimension >= NIBBLES_FROM;
+        let few =
+            if may_be_nibbles { nibble_scale(&rotated(sample, dimension), dimension) } else { (1.0, 1.0) };
+        let fits = |kind: &&CodeKind| **kind != CodeKind::UnitU4 || may_be_nibbles && few.1 <= NIBBLES_ERROR;
         let kind = CodeKind::of(metric, element).iter().find(fits).copied().unwrap_or(CodeKind::UnitI8);
         let (scale, offset) = match kind {
             CodeKind::Raw | CodeKind::ScaledI8 => (1.0, 0.0),
@@ -184,7 +194,9 @@ impl Codec {
                 }
                 clipped
             }
-            CodeKind::UnitU4 => encode_u4(vector, 1.0 / self.scale, self.half(), row),
+            CodeKind::UnitU4 => {
+                encode_u4(&rotated(vector, self.dimension), 1.0 / self.scale, self.half(), row)
+            }
             CodeKind::ScaledI8 => {
                 let largest = largest(vector);
                 let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
@@ -208,10 +220,11 @@ impl Codec {
                 row.extend_from_slice(&scale.to_le_bytes());
             }
             CodeKind::UnitU4 => {
-                let scale = largest(vector).max(f32::MIN_POSITIVE) / 127.0;
+                let vector = rotated(vector, self.dimension);
+                let scale = largest(&vector).max(f32::MIN_POSITIVE) / 127.0;
                 row.clear();
                 row.resize(2 * self.half(), 0);
-                encode_i8(vector, 1.0 / scale, &mut row);
+                encode_i8(&vector, 1.0 / scale, &mut row);
                 finish_u4_query(&mut row, scale);
             }
             CodeKind::ScaledI8 => {
@@ -277,6 +290,13 @@ impl Codec {
         };
         kernel::select(operation, element, element, self.width())
     }
+}
+
+/// Vectors of this dimension, one after the other, each rotated.
+fn rotated(vectors: &[f32], dimension: usize) -> Vec<f32> {
+    let mut vectors = vectors.to_vec();
+    vectors.chunks_exact_mut(dimension.max(1)).for_each(rotate);
+    vectors
 }
 
 fn largest(vector: &[f32]) -> f32 {
@@ -622,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_chosen_where_nibbles_would_be_wrong() {
+    fn a_few_large_numbers_do_not_spoil_nibbles() {
         let mut vectors = spread(40, 300);
         for vector in &mut vectors {
             // Two numbers far larger than the others, as some embeddings have.
@@ -631,7 +651,16 @@ mod tests {
             vector.iter_mut().for_each(|x| *x /= norm);
         }
         let codec = Codec::train(Metric::Cosine, Element::F32, 300, &vectors.concat(), 0.0);
-        assert_eq!(codec.kind, CodeKind::UnitI8);
+        assert_eq!(codec.kind, CodeKind::UnitU4);
+        let codes = codes(codec, &vectors);
+        let (ids, mut out): (Vec<u32>, _) = ((0..40).collect(), Vec::new());
+        for query in &vectors {
+            codes.distances(&codec.encode_query(query), &ids, &mut out);
+            for (other, got) in vectors.iter().zip(&out) {
+                let want = exact(Metric::Cosine, query, other);
+                assert!((got - want).abs() < 0.05, "{got} is not near {want}");
+            }
+        }
         let small = spread(40, 64);
         let codec = Codec::train(Metric::Cosine, Element::F32, 64, &small.concat(), 0.0);
         assert_eq!(codec.kind, CodeKind::UnitI8);

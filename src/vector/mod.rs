@@ -7,6 +7,7 @@ mod code;
 mod element;
 pub mod kernel;
 mod metric;
+mod rotate;
 
 pub use code::{CodeKind, Codec, Codes};
 pub use element::{Element, ElementError};
