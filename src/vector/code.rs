@@ -25,6 +25,7 @@
 
 use super::kernel::{self, Kernel, Operation, Rows};
 use super::rotate::rotate;
+use super::train::{NORMAL_STEP, affine_scale, nibble_scale, symmetric_scale};
 use super::{Element, Metric};
 use crate::arena::{ArenaError, Array};
 
@@ -36,11 +37,8 @@ const PREFETCH: usize = 16;
 const NIBBLES_FROM: usize = 256;
 /// The largest squared error of 4-bit codes, as a share of the squared numbers; numbers that are normally distributed have 0.0115.
 const NIBBLES_ERROR: f64 = 0.02;
-/// The step of 16 levels with the least squared error over numbers of a normal distribution, in standard deviations
-/// (Max 1960, "Quantizing for minimum distortion").
-const NORMAL_STEP: f32 = 0.3352;
 /// Level 0 of 16 lies so many steps below zero.
-const MIDDLE: f32 = 7.5;
+pub(super) const MIDDLE: f32 = 7.5;
 /// Bytes of a scaled-i8 row behind its elements: scale, extra dimension.
 const TRAILER: usize = 8;
 
@@ -333,87 +331,6 @@ fn finish_u4_query(row: &mut Vec<u8>, scale: f32) {
     let sum: i32 = row.iter().map(|&byte| i32::from(byte as i8)).sum();
     row.extend_from_slice(&scale.to_le_bytes());
     row.extend_from_slice(&(MIDDLE * sum as f32).to_le_bytes());
-}
-
-/// The step of 16 levels around 0 with the least squared error over `sample`, and that error as a share of the squared
-/// numbers. Of nothing, the step for vectors of length 1 whose numbers are normally distributed.
-fn nibble_scale(sample: &[f32], dimension: usize) -> (f32, f64) {
-    let square: f64 = sample.iter().map(|&value| f64::from(value).powi(2)).sum();
-    if square == 0.0 {
-        return (Codec::usual_nibble_step(dimension), 0.0);
-    }
-    let usual = NORMAL_STEP * (square / sample.len() as f64).sqrt() as f32;
-    // Every few hundredth of a large sample is enough to compare steps.
-    let stride = (sample.len() / 50_000).max(1) | 1;
-    let error = |step: f32| -> f64 {
-        let off = |&value: &f32| {
-            let level = (value / step + MIDDLE).round().clamp(0.0, 15.0);
-            f64::from((level - MIDDLE) * step - value).powi(2)
-        };
-        sample.iter().step_by(stride).map(off).sum()
-    };
-    let part: f64 = sample.iter().step_by(stride).map(|&value| f64::from(value).powi(2)).sum();
-    (8..=32)
-        .map(|factor| usual * factor as f32 / 16.0)
-        .map(|step| (step, error(step) / part.max(f64::MIN_POSITIVE)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((usual, 0.0))
-}
-
-/// The step of 255 symmetric levels with the least squared error over `sample`.
-fn symmetric_scale(sample: &[f32]) -> f32 {
-    let mut sizes: Vec<f32> = sample.iter().map(|value| value.abs()).collect();
-    sizes.sort_unstable_by(f32::total_cmp);
-    let clip = best_clip(&sizes, 127.0);
-    if clip > 0.0 { clip / 127.0 } else { 1.0 / 127.0 }
-}
-
-/// Step and offset of 256 levels with the least absolute error over `sample`: what lies in the tails is cut, each tail
-/// by itself. (Squared error would let a single far value stretch the levels over nothing.)
-fn affine_scale(sample: &[f32]) -> (f32, f32) {
-    const TAILS: [f64; 6] = [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3];
-    if sample.is_empty() {
-        return (1.0, 0.0);
-    }
-    let mut sorted = sample.to_vec();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let last = sorted.len() - 1;
-    let cut = |share: f64| ((sorted.len() as f64 * share) as usize).min(last / 2);
-    let error = |low: f32, high: f32| {
-        let (from, to) =
-            (sorted.partition_point(|&value| value < low), sorted.partition_point(|&value| value <= high));
-        let below: f64 = sorted[..from].iter().map(|&value| f64::from(low - value)).sum();
-        let above: f64 = sorted[to..].iter().map(|&value| f64::from(value - high)).sum();
-        (to - from) as f64 * f64::from(high - low) / 255.0 / 4.0 + below + above
-    };
-    let ends = |tails: (f64, f64)| (sorted[cut(tails.0)], sorted[last - cut(tails.1)]);
-    TAILS
-        .iter()
-        .flat_map(|&low| TAILS.iter().map(move |&high| ends((low, high))))
-        .filter(|(low, high)| high > low)
-        .map(|(low, high)| (error(low, high), (high - low) / 255.0, low))
-        .min_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or((1.0, sorted[last / 2]), |(_, step, low)| (step, low))
-}
-
-/// Among a few high quantiles of ascending `sizes`, the clip with the least squared error when what lies below is
-/// rounded to `levels` steps (error step^2 / 12 each) and what lies above is cut.
-fn best_clip(sizes: &[f32], levels: f64) -> f32 {
-    let error = |clip: f32| {
-        let inside = sizes.partition_point(|&size| size <= clip);
-        let step = f64::from(clip) / levels;
-        let cut: f64 = sizes[inside..].iter().map(|&size| f64::from(size - clip).powi(2)).sum();
-        inside as f64 * step * step / 12.0 + cut
-    };
-    [1.0, 0.99999, 0.9999, 0.9995, 0.999, 0.995]
-        .into_iter()
-        .filter_map(|quantile: f64| {
-            sizes.get(((sizes.len() as f64 * quantile) as usize).min(sizes.len().max(1) - 1))
-        })
-        .copied()
-        .filter(|&clip| clip > 0.0)
-        .min_by(|&a, &b| error(a).total_cmp(&error(b)))
-        .unwrap_or(0.0)
 }
 
 /// The codes of all nodes, and the kernel that compares them.

@@ -8,6 +8,7 @@ mod element;
 pub mod kernel;
 mod metric;
 mod rotate;
+mod train;
 
 pub use code::{CodeKind, Codec, Codes};
 pub use element::{Element, ElementError};
