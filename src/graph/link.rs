@@ -34,6 +34,8 @@ pub struct Work {
 #[derive(Debug, Default)]
 pub(super) struct SelectBuffers {
     ids: Vec<u32>,
+    /// By place in `ids`.
+    sizes: Vec<f32>,
     pub(super) distances: Vec<f32>,
     /// The code of an item as a query, if it needs another form.
     pub(super) item: Vec<u8>,
@@ -55,6 +57,16 @@ impl Sense {
         match self {
             Sense::Near => codes.as_item(node, buffer),
             Sense::Product => codes.as_query(node, buffer),
+        }
+    }
+
+    /// What a node's products are divided by to be compared with those of others: so angles are compared, and a long vector does
+    /// not hide all others.
+    #[inline]
+    fn size(self, codes: &Codes, node: u32) -> f32 {
+        match self {
+            Sense::Near => 1.0,
+            Sense::Product => codes.codec().length(codes.row(node)).unwrap_or(1.0).max(f32::MIN_POSITIVE),
         }
     }
 }
@@ -207,7 +219,8 @@ impl Linker {
         if sense == Sense::Near {
             work.selected.clear();
         }
-        select(codes, from, self.params.m, sense, &mut work.selected, &mut work.select);
+        let size = sense.size(codes, node);
+        select(codes, from, (self.params.m, size), sense, &mut work.selected, &mut work.select);
     }
 
     /// Makes a node the entry if it is still on a higher level than the one that is.
@@ -258,7 +271,8 @@ impl Linker {
         let order =
             |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then((a.1 ^ salt).cmp(&(b.1 ^ salt)));
         work.row_candidates.sort_unstable_by(order);
-        select(codes, &work.row_candidates, most, sense, &mut work.row_selected, &mut work.select);
+        let size = sense.size(codes, from);
+        select(codes, &work.row_candidates, (most, size), sense, &mut work.row_selected, &mut work.select);
     }
 }
 
@@ -298,18 +312,19 @@ pub(super) fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering 
 }
 
 /// Adds to `selected` at most `most` of the ascending `candidates`: each is kept if it is nearer to the node than to any kept
-/// before it (algorithm 4 of the HNSW paper), so that links point in different directions. Those that were selected in another
-/// sense are passed over.
+/// before it (algorithm 4 of the HNSW paper), so that links point in different directions; products are compared by angle, `size`
+/// being the node's. Those that were selected in another sense are passed over.
 fn select(
     codes: &Codes,
     candidates: &[(f32, u32)],
-    most: usize,
+    (most, size): (usize, f32),
     sense: Sense,
     selected: &mut Vec<(f32, u32)>,
     buffers: &mut SelectBuffers,
 ) {
     let before = selected.len();
     buffers.ids.clear();
+    buffers.sizes.clear();
     for &(distance, candidate) in candidates {
         if buffers.ids.len() == most {
             return;
@@ -318,13 +333,14 @@ fn select(
             continue;
         }
         let code = sense.code(codes, candidate, &mut buffers.item);
-        let hidden = buffers.ids.chunks(4).any(|kept| {
+        let hidden = buffers.ids.chunks(4).zip(buffers.sizes.chunks(4)).any(|(kept, sizes)| {
             codes.distances(code, kept, &mut buffers.distances);
-            buffers.distances.iter().any(|&between| between < distance)
+            buffers.distances.iter().zip(sizes).any(|(&between, kept)| between / kept < distance / size)
         });
         if !hidden {
             selected.push((distance, candidate));
             buffers.ids.push(candidate);
+            buffers.sizes.push(sense.size(codes, candidate));
         }
     }
 }
