@@ -32,7 +32,9 @@ pub fn growth(graph: &Graph, codes: &Codes) -> f32 {
     let mut asked = 0;
     for node in (0..nodes).step_by(nodes / SAMPLE).take(SAMPLE) {
         give_way();
-        graph.search(codes, codes.as_item(node as u32, &mut item), (WIDTH, 0), &mut scratch, &mut found);
+        // All are wanted, so the walk is as wide for each, also where the growth of an earlier build is known.
+        let widths = (WIDTH, WIDTH);
+        graph.search(codes, codes.as_item(node as u32, &mut item), widths, &mut scratch, &mut found);
         // The nearest is the node itself.
         let Some(&(measure, _)) = found.get(RANK).filter(|found| found.0 > zero) else { continue };
         asked += 1;
