@@ -21,7 +21,7 @@ import rivals
 HERE = Path(__file__).resolve().parent
 TARGETS = (0.90, 0.95, 0.99, 0.999)
 LEVELS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)  # timed and drawn; the targets are among them
-EF = (10, 14, 20, 28, 40, 56, 80, 100, 120, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
+EF = (4, 7, 10, 14, 20, 28, 40, 56, 80, 100, 120, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
 PROBES = 5  # for the least ef that reaches a target, between two of the above
 ALSO_RAN = 0.6  # of the best rival's QPS at every target: one round is enough
 TRIES = 3  # of a disturbed measurement of a duel

@@ -27,15 +27,31 @@ fn flip(vector: &mut [f32], round: u64) {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
-        for (at, number) in numbers.iter_mut().enumerate() {
-            *number = f32::from_bits(number.to_bits() ^ ((bits >> at & 1) as u32) << 31);
+        for (bits, numbers) in [bits as u32, (bits >> 32) as u32].into_iter().zip(numbers.chunks_mut(32)) {
+            for (number, bit) in numbers.iter_mut().zip(&BITS) {
+                let sign = if bits & bit == 0 { 0 } else { 1 << 31 };
+                *number = f32::from_bits(number.to_bits() ^ sign);
+            }
         }
     }
 }
 
+/// Each bit of a word: processors without a shift for each lane can still compare in all lanes at once.
+const BITS: [u32; 32] = {
+    let mut bits = [1; 32];
+    let mut at = 1;
+    while at < 32 {
+        bits[at] = bits[at - 1] << 1;
+        at += 1;
+    }
+    bits
+};
+
 /// The orthonormal Walsh-Hadamard transform of a power of two of numbers.
 fn hadamard(numbers: &mut [f32]) {
-    let mut half = 1;
+    let (blocks, rest) = numbers.as_chunks_mut::<16>();
+    blocks.iter_mut().for_each(hadamard_16);
+    let mut half = if rest.is_empty() { 16 } else { 1 };
     while half < numbers.len() {
         for pair in numbers.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
@@ -49,12 +65,58 @@ fn hadamard(numbers: &mut [f32]) {
     numbers.iter_mut().for_each(|number| *number *= scale);
 }
 
+/// Four rows of four numbers: what compilers keep in four registers.
+type Square = [[f32; 4]; 4];
+
+/// The transform of 16 numbers, not scaled: down the columns, and along the rows as columns of the transposed.
+fn hadamard_16(numbers: &mut [f32; 16]) {
+    let rows: Square = std::array::from_fn(|row| std::array::from_fn(|column| numbers[4 * row + column]));
+    let rows = transposed(columns(transposed(columns(rows))));
+    numbers.as_chunks_mut().0.copy_from_slice(&rows);
+}
+
+#[inline(always)]
+fn columns([a, b, c, d]: Square) -> Square {
+    let (a, b, c, d) = (sum(a, b), difference(a, b), sum(c, d), difference(c, d));
+    [sum(a, c), sum(b, d), difference(a, c), difference(b, d)]
+}
+
+#[inline(always)]
+fn sum(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    std::array::from_fn(|at| a[at] + b[at])
+}
+
+#[inline(always)]
+fn difference(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    std::array::from_fn(|at| a[at] - b[at])
+}
+
+#[inline(always)]
+fn transposed(rows: Square) -> Square {
+    std::array::from_fn(|row| std::array::from_fn(|column| rows[column][row]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn the_transform_is_that_of_its_definition() {
+        for len in [1usize, 2, 8, 16, 32, 256] {
+            let numbers: Vec<f32> = (0..len).map(|at| (at as f32 * 0.7).sin()).collect();
+            let mut transformed = numbers.clone();
+            hadamard(&mut transformed);
+            for (row, &found) in transformed.iter().enumerate() {
+                let sign =
+                    |column: usize| if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
+                let want: f32 = (0..len).map(|column| sign(column) * numbers[column]).sum();
+                assert!((found - want / (len as f32).sqrt()).abs() < 1e-4, "{len}: {row}");
+            }
+        }
     }
 
     #[test]
