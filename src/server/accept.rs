@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tower::Service;
 
 use super::{AppState, ServerConfig, router};
@@ -47,8 +47,8 @@ pub enum ServerError {
     /// A collection did not open.
     #[error(transparent)]
     Start(Box<CatalogueError>),
-    /// The search threads did not start.
-    #[error("cannot start the search threads: {0}")]
+    /// A thread did not start.
+    #[error("cannot start the server's threads: {0}")]
     Threads(io::Error),
     /// Searches cannot be recorded.
     #[error("cannot make the directory of recorded searches: {0}")]
@@ -81,7 +81,7 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     check_address(&config, listener.local_addr().map_err(ServerError::Address)?)?;
     let state = AppState::new(config, Arc::clone(&catalogue))?;
-    let mut starting = start(&catalogue, state.config.verify_at_start);
+    let mut starting = start(&catalogue, state.config.verify_at_start)?;
     let reloading = tokio::spawn(reload(Arc::clone(&catalogue), state.config.reload_every));
     let verifying = verify(&state, Arc::clone(&catalogue))?;
     let connections = GracefulShutdown::new();
@@ -97,7 +97,7 @@ pub async fn serve(
 
     state.stop();
     catalogue.stop_start();
-    if !starting.is_finished() {
+    if !starting.is_terminated() {
         // It ends at its next step; what it says of that is no news.
         let _ = starting.await;
     }
@@ -116,11 +116,13 @@ pub async fn serve(
     failed.map_or(Ok(()), Err)
 }
 
-type Starting = tokio::task::JoinHandle<Result<(), CatalogueError>>;
+type Starting = oneshot::Receiver<Result<(), CatalogueError>>;
 
-fn start(catalogue: &Arc<Catalogue>, verify: bool) -> Starting {
+/// In a thread of its own: a task that blocks would wait for ever where tokio gets no more threads.
+fn start(catalogue: &Arc<Catalogue>, verify: bool) -> Result<Starting, ServerError> {
     let catalogue = Arc::clone(catalogue);
-    tokio::task::spawn_blocking(move || {
+    let (tell, told) = oneshot::channel();
+    let work = move || {
         if catalogue.starting().is_none() {
             return Ok(());
         }
@@ -128,7 +130,11 @@ fn start(catalogue: &Arc<Catalogue>, verify: bool) -> Starting {
         catalogue.start(verify)?;
         tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
         Ok(())
-    })
+    };
+    let thread = std::thread::Builder::new().name("start".into());
+    // Nobody listens any more only where serving has ended.
+    thread.spawn(move || drop(tell.send(work()))).map_err(ServerError::Threads)?;
+    Ok(told)
 }
 
 /// Comes when a start has failed, and never otherwise.
@@ -136,7 +142,7 @@ async fn failure(starting: &mut Starting) -> ServerError {
     match starting.await {
         Ok(Ok(())) => std::future::pending().await,
         Ok(Err(error)) => ServerError::Start(Box::new(error)),
-        Err(panicked) => ServerError::Threads(io::Error::other(panicked)),
+        Err(_) => ServerError::Threads(io::Error::other("the one that starts the collections panicked")),
     }
 }
 

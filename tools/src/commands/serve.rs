@@ -262,7 +262,15 @@ fn log(json: bool) {
 
 /// The reactor: searches have threads of their own.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    // Where a thread cannot be made, tokio panics and then waits for those it has made: the process would neither serve nor end.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|panic| {
+        let reason = panic.payload().downcast_ref::<String>().map_or("a thread of them failed", |text| text);
+        eprintln!("error: cannot start the reactor's threads: {reason}");
+        std::process::exit(1);
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    std::panic::set_hook(hook);
     runtime.context("cannot start the reactor's threads")
 }
 

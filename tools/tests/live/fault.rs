@@ -363,3 +363,33 @@ fn calls_may_fail_while_a_server_starts() {
     .collect();
     if is_long() { sweep(run_starting, &long, 60) } else { sweep(run_starting, &short, 1) }
 }
+
+#[test]
+fn a_start_that_gets_no_threads_ends_with_a_word() {
+    let _turn = take_turn();
+    if !can_trace() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (template_dir, call, error) = (home.path().join("template"), "clone,clone3", "EAGAIN");
+    std::fs::create_dir(&template_dir).unwrap();
+    let writers = template(&template_dir);
+    for nth in 1.. {
+        let (data, trace) = (home.path().join(format!("data-{nth}")), home.path().join("trace.txt"));
+        copy(&template_dir, &data);
+        let (fault, plain) = (Fault { call, file: None, error, nth, from_then_on: true }, serve(&data));
+        let mut command = Command::new("strace");
+        command.args(fault.arguments(&data, &trace)).arg(plain.get_program()).args(plain.get_args());
+        let started = Server::try_start(&mut command, &data);
+        let is_whole = !std::fs::read_to_string(&trace).unwrap().contains("(INJECTED)");
+        match started {
+            Ok(server) => assert_eq!(server.panic(), None, "{fault:?}"),
+            Err(text) => assert!(text.contains("error: ") && !text.contains("panicked"), "{fault:?}: {text}"),
+        }
+        check_again(&data, &mut writers.clone(), &fault);
+        if is_whole {
+            assert!(nth > 2, "no thread failed to start");
+            break;
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The server as a process that is started, stopped and killed, and a client of one collection of it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,24 @@ pub fn can_trace() -> bool {
     can
 }
 
+/// Kills the process group if what it gives is not dropped in time: a start that says nothing more.
+fn watch(group: u32) -> Sender<()> {
+    let (keep, dropped) = channel();
+    std::thread::spawn(move || {
+        if dropped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("a server that neither listens nor ends is killed");
+            send("KILL", &format!("-{group}"));
+        }
+    });
+    keep
+}
+
+/// Sends a signal to a process, or to a group of them. A shell has its own `kill`, and a small machine may have no other.
+fn send(signal: &str, to: &str) {
+    let _ =
+        Command::new("sh").args(["-c", &format!("kill -s {signal} -- {to}")]).stderr(Stdio::null()).status();
+}
+
 /// A server; killed, if it still runs, when this goes.
 pub struct Server {
     /// The server, or the tracer that runs it.
@@ -67,25 +87,28 @@ impl Server {
 
     /// Starts the program and waits until it is ready. If it ends before that, what it said.
     pub fn try_start(command: &mut Command, data: &Path) -> Result<Server, String> {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let command =
+            command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut said = String::new();
+        let (mut said, listens) = (String::new(), watch(child.id()));
         let address = loop {
             let Some(line) = lines.next() else {
                 let status = child.wait().unwrap();
                 return Err(format!("{status}\n{said}"));
             };
             if let Some((_, rest)) = line.split_once("listening on http://") {
+                drop(listens);
                 break rest.split(',').next().unwrap().to_owned();
             }
             said.push_str(&line);
             said.push('\n');
         };
-        let is_alarm = |line: &String| line.contains("ERROR") || line.contains("panicked");
+        let is_alarm =
+            |line: &String| ["ERROR", "panicked", "error: "].iter().any(|word| line.contains(word));
         let alarms = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&alarms);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             lines.filter(is_alarm).for_each(|line| {
                 eprintln!("server: {line}");
                 kept.lock().unwrap().push(line);
@@ -93,7 +116,13 @@ impl Server {
         });
         let lock = std::fs::read_to_string(data.join("serve.lock")).unwrap();
         let mut server = Server { child, process: lock.trim().parse().unwrap(), address, alarms };
-        server.wait_until_ready().map(|()| server)
+        match server.wait_until_ready() {
+            Ok(()) => Ok(server),
+            Err(text) => {
+                reading.join().unwrap();
+                Err(format!("{text}\n{}", server.alarms.lock().unwrap().join("\n")))
+            }
+        }
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
@@ -162,9 +191,7 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        // A shell has its own `kill`, and a small machine may have no other.
-        let kill = format!("kill -{name} {}", self.process);
-        let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+        send(name, &self.process.to_string());
     }
 }
 
