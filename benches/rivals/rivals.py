@@ -8,6 +8,7 @@ queries in one call on `threads` threads and returns ids, k a query.
 import numpy as np
 
 import filtering
+import native
 
 
 class Rival:
@@ -25,7 +26,7 @@ class Rival:
         raise NotImplementedError("it does not filter")
 
 
-class Hnswlib(Rival):
+class Hnswlib(native.Filtering, Rival):
     def build(self, base, threads):
         import hnswlib
 
@@ -41,22 +42,11 @@ class Hnswlib(Rival):
 
         self.index = hnswlib.Index("l2" if self.metric == "l2" else "ip", base.shape[1])
         self.index.load_index(str(folder / "index"))
+        self.folder, self.dimensions = folder, base.shape[1]
 
     def search(self, queries, k, ef):
         self.index.set_ef(ef)
         return self.index.knn_query(queries, k, num_threads=self.threads)[0]
-
-    def prepare_filters(self, masks, rows, conditions):
-        unpacked = [np.unpackbits(mask, count=rows, bitorder="little").astype(bool) for mask in masks]
-        return [(mask.tolist().__getitem__, int(mask.sum())) for mask in unpacked]
-
-    def search_filtered(self, query, k, ef, prepared):
-        passes, count = prepared
-        self.index.set_ef(ef)
-        try:
-            return self.index.knn_query(query, min(k, count), num_threads=1, filter=passes)[0] if count else []
-        except RuntimeError:  # it found fewer than asked for, and gives none
-            return []
 
 
 class Faiss(Rival):
@@ -111,7 +101,7 @@ class Faiss(Rival):
         return self.index.search(query[None], k, params=params)[1]
 
 
-class Usearch(Rival):
+class Usearch(native.Filtering, Rival):
     def empty(self, dimensions):
         from usearch.index import Index
 
@@ -141,6 +131,7 @@ class Usearch(Rival):
     def load(self, folder, base):
         self.index = self.empty(base.shape[1])
         self.index.load(str(folder / "index"))
+        self.folder, self.dimensions = folder, base.shape[1]
 
     def search(self, queries, k, ef):
         self.index.expansion_search = ef
@@ -351,7 +342,7 @@ PACKAGES = {
 }
 
 # Rivals that walk with an ef below k; all others widen it to k, or refuse.
-SMALLEST_EF = {"shortlist": 10, "glass": 10}
+SMALLEST_EF = {"shortlist": 4, "glass": 4}
 
 # (rival, label, parameters, in the quick grid?)
 GRID = [
