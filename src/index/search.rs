@@ -73,6 +73,10 @@ const SCAN_WIDTH_COARSE: usize = 32;
 const SCAN_WIDTH_BLIND: usize = 4;
 /// Nominees of a scan are put in order so many at a time, as they are compared.
 const SORT: usize = 256;
+/// A plain walk for a filter wants one more for each so many, besides those that will not pass.
+const SIFT_SPARE: usize = 32;
+/// It does not suffice where more than one of so many did not pass.
+const SIFT_MOST: usize = 8;
 
 /// Buffers of one search, kept for the next.
 #[derive(Debug, Default)]
@@ -289,6 +293,13 @@ impl Index {
         buffers: &mut Buffers,
     ) -> usize {
         let mut visited = 0;
+        if *kind == PlanKind::LateFilteredGraph && !forced {
+            let sifted = self.walk_and_sift(task, situation.share(), buffers);
+            visited = sifted.visited;
+            if sifted.suffices || buffers.walk.deadline.has_passed() {
+                return visited + self.nominate_longest(task, task.ef, buffers);
+            }
+        }
         let first = match kind {
             PlanKind::LateFilteredGraph => Way::Late,
             PlanKind::TwoHopGraph => Way::Hops,
@@ -315,6 +326,21 @@ impl Index {
         visited + self.scan(task, buffers)
     }
 
+    /// The plain walk, a little wider, and of what it finds that which passes: enough, unless those that do not pass lie where the
+    /// query is.
+    fn walk_and_sift(&self, task: &Task<'_>, share: f64, buffers: &mut Buffers) -> Sifted {
+        let Buffers { walk, nominees, sorted, .. } = buffers;
+        *sorted = true;
+        let wanted = self.nominees(task);
+        let least = (wanted as f64 / share) as usize + wanted / SIFT_SPARE + 1;
+        let widths = (task.ef * least / wanted, least);
+        let visited = self.graph.search(&self.codes, &task.query.code, widths, walk, nominees).visited;
+        let found = nominees.len();
+        nominees.retain(|&(_, node)| self.passes(task, node));
+        let suffices = nominees.len() >= wanted && (found - nominees.len()) * SIFT_MOST <= found;
+        Sifted { visited, suffices }
+    }
+
     fn walk_by(
         &self,
         task: &Task<'_>,
@@ -326,6 +352,8 @@ impl Index {
         let Buffers { walk, nominees, sorted, .. } = buffers;
         *sorted = true;
         let (graph, codes, code) = (&self.graph, &self.codes, &task.query.code);
+        // Here an ef is a number of nodes and no mean, which finds less.
+        let ef = task.ef + task.ef / 8;
         // Tests of nodes are what hops spend their time on, so the usual one has a walk compiled for it.
         match &task.selection.matching {
             Some(matching)
@@ -333,11 +361,11 @@ impl Index {
                     && let Some(nodes) = matching.nodes() =>
             {
                 let passing = Passing { passes: |node| nodes.contains(node), share, way, give_up };
-                graph.search_filtered(codes, code, task.ef, &passing, walk, nominees)
+                graph.search_filtered(codes, code, ef, &passing, walk, nominees)
             }
             _ => {
                 let passing = Passing { passes: |node| self.passes(task, node), share, way, give_up };
-                graph.search_filtered(codes, code, task.ef, &passing, walk, nominees)
+                graph.search_filtered(codes, code, ef, &passing, walk, nominees)
             }
         }
     }
@@ -519,6 +547,12 @@ impl<'a> Nearest<'a> {
             self.entries.truncate(self.keep);
         }
     }
+}
+
+/// What a plain walk found for a filter that nearly all pass.
+struct Sifted {
+    visited: usize,
+    suffices: bool,
 }
 
 /// Puts the next entries, from `start` on, in order: the nearest of all from there.
