@@ -33,10 +33,25 @@ thread_local! {
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Milliseconds from `START` to the last search.
 static SEARCHED: AtomicU64 = AtomicU64::new(0);
+/// The same to the last look at a thread that writes or keeps, and 1 more; 0 before.
+static WORKED: AtomicU64 = AtomicU64::new(0);
+/// So long after such work, in milliseconds, there may be more.
+const STILL: u64 = 200;
 
 /// A search begins: long work gives way to those that follow.
 pub(crate) fn note_search() {
     SEARCHED.store(START.elapsed().as_millis() as u64, Relaxed);
+}
+
+/// A thread writes, or does long work.
+pub(crate) fn note_work() {
+    WORKED.store(START.elapsed().as_millis() as u64 + 1, Relaxed);
+}
+
+/// Whether no thread has written or done long work lately: searches have the processors to themselves.
+pub(crate) fn is_alone() -> bool {
+    let worked = WORKED.load(Relaxed);
+    worked == 0 || START.elapsed().as_millis() as u64 >= worked + STILL
 }
 
 /// Lets others run, if the calling thread has worked for long. To be called often: it is cheap. Not while holding a lock.
@@ -47,6 +62,7 @@ pub(crate) fn give_way() {
     }
     let over = since.is_none_or(|since| since.elapsed() >= TURN);
     if over {
+        note_work();
         let now = START.elapsed().as_millis() as u64;
         match now.saturating_sub(SEARCHED.load(Relaxed)) < LATELY {
             true => std::thread::sleep(REST),
@@ -67,6 +83,12 @@ pub(crate) fn step_back(niceness: i32) {
 mod tests {
     use super::*;
     use rustix::process::getpriority_process;
+
+    #[test]
+    fn whoever_works_is_seen() {
+        note_work();
+        assert!(!is_alone());
+    }
 
     #[test]
     fn only_the_thread_steps_back() {

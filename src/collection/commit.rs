@@ -20,6 +20,7 @@ use super::served::{Inner, Records};
 use super::write::{Overlay, WriteBatch, WriteError, Written};
 use crate::index::Change;
 use crate::log::{Log, LogError, Position};
+use crate::priority::note_work;
 
 /// Positions of the last records that are remembered, for checkpoints.
 const REMEMBERED: usize = 65_536;
@@ -68,6 +69,7 @@ struct Staged {
 impl Inner {
     pub fn run_committer(&self) {
         while let Some(group) = self.queue.take() {
+            note_work();
             let mut commit = self.commit();
             let Some(commit) = &mut *commit else {
                 refuse_all(group, &WriteError::Closed { reason: "the log is not open".to_owned() });

@@ -18,6 +18,7 @@ use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
 use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
+use crate::priority::is_alone;
 use crate::rank::merge_patch;
 
 /// Bodies of short searches are no longer: the largest vectors fit.
@@ -165,9 +166,11 @@ async fn answer(
     Ok(([(header::CONTENT_TYPE, content_type)], written.json).into_response())
 }
 
-/// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file.
+/// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file; and
+/// where threads write or make a checkpoint, a search that loses the processor to one of them must not keep the reactor from
+/// the requests that come meanwhile.
 fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answered>, Problem> {
-    if bytes.len() > SHORT_BODY || state.recorder.is_some() {
+    if bytes.len() > SHORT_BODY || state.recorder.is_some() || !is_alone() {
         return Ok(None);
     }
     let collection = state.collection(name)?;
