@@ -35,6 +35,13 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// An error and its causes in one line. Many an error has its cause in its own text; that is not told again.
+pub fn reasons(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
+}
+
 /// `12.3 MB`, `987 bytes`: powers of ten, as disks are sold.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
@@ -50,6 +57,15 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let inner = io::Error::other("no room");
+        let outer =
+            anyhow::Error::new(inner).context("cannot write shop.slx: no room").context("the build failed");
+        assert_eq!(reasons(&outer), "the build failed: cannot write shop.slx: no room");
+        assert_eq!(reasons(&anyhow::anyhow!("a").context("b")), "b: a");
+    }
 
     #[test]
     fn sizes_are_short_for_people() {

@@ -201,7 +201,11 @@ impl Work<'_> {
             match answer {
                 Ok(answer) => row(&asked.name, &answer),
                 Err(error) if self.args.keep_going && self.target.cause(&error) == Cause::Request => {
-                    Ok(Row { query: asked.name.clone(), error: Some(format!("{error:#}")), ..Row::default() })
+                    Ok(Row {
+                        query: asked.name.clone(),
+                        error: Some(output::reasons(&error)),
+                        ..Row::default()
+                    })
                 }
                 Err(error) => Err(error.context(format!("{}: {}", self.args.queries.display(), asked.place))),
             }
