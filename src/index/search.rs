@@ -23,7 +23,7 @@ pub struct SearchParams<'a> {
     /// Items wanted, 1 to [`Index::MAX_EF`].
     pub k: usize,
     /// Pool width of the walk, in nodes. Below k, a plain walk expands no more than these and still returns k; a filtered
-    /// one is raised to k.
+    /// one is raised to k. Walks that test nodes as they come take an eighth more.
     pub ef: usize,
     /// Only these items, if given.
     pub allowed: Option<&'a Bitset>,

@@ -83,7 +83,7 @@ pub async fn serve(
     let state = AppState::new(config, Arc::clone(&catalogue))?;
     let mut starting = start(&catalogue, state.config.verify_at_start)?;
     let reloading = tokio::spawn(reload(Arc::clone(&catalogue), state.config.reload_every));
-    let verifying = verify(&state, Arc::clone(&catalogue))?;
+    let verifying = verify(&state, Arc::clone(&catalogue)).inspect_err(|_| catalogue.stop_start())?;
     let connections = GracefulShutdown::new();
 
     let mut failed = None;
