@@ -1,11 +1,12 @@
 //! Do searches notice writes? Open loop at half the saturated rate: alone, beside inserts, beside a checkpoint.
 //!
-//! `cargo bench --bench beside -- DIR COLLECTION [SECONDS] [INSERTS_A_SECOND]`
+//! `cargo bench --bench beside -- DIR COLLECTION [SECONDS] [INSERTS_A_SECOND] [ROUNDS]`
 //!
 //! DIR is a data directory whose collection is changed: work on a copy. Eight clients first saturate the server; then
 //! searches are sent at half that rate whether or not earlier ones were answered, and each latency counts from the moment
-//! that the search was due. Phases of SECONDS (60): alone; beside INSERTS_A_SECOND (500) single inserts; the same beside a
-//! checkpoint that is asked for at the beginning. Queries are vectors of the collection's items, limit 100.
+//! that the search was due. Each of ROUNDS (5) has three phases: alone, for SECONDS (12); beside INSERTS_A_SECOND (500) single inserts, as
+//! long; and the same beside a checkpoint, from its beginning to its end. A ratio is the median of the rounds' own, as the machine is
+//! not the same from one minute to the next. Queries are vectors of the collection's items, limit 100.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -41,23 +42,28 @@ fn main() {
         return;
     };
     let number = |at: usize, default: u64| rest.get(at).map_or(default, |text| text.parse().unwrap());
-    let (seconds, rate) = (number(0, 60), number(1, 500));
+    let (seconds, rate, rounds) = (number(0, 12), number(1, 500), number(2, 5));
     let vectors = vectors(&Path::new(directory).join(name));
     let searches = vectors.iter().map(|vector| search(name, vector, 100)).collect();
     let server = Server::start(directory);
     let load = Load { port: server.port, name, searches, vectors, inserted: AtomicUsize::new(0) };
     let saturated = load.saturate(Duration::from_secs(10));
     println!("saturated by 8 clients: {saturated:.0} searches a second; half of it from here on");
-    let half = saturated / 2.0;
-    let alone = load.phase("alone", half, seconds, 0, false);
-    let beside = load.phase("beside inserts", half, seconds, rate, false);
-    let checkpoint = load.phase("beside inserts and a checkpoint", half, seconds, rate, true);
-    println!(
-        "p99 beside inserts: x{:.2} of alone; beside a checkpoint: x{:.2}",
-        beside / alone,
-        checkpoint / alone
-    );
+    let time = Duration::from_secs(seconds);
+    let (mut beside, mut checkpoint) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let alone = load.phase("alone", saturated / 2.0, time, 0, false);
+        beside.push(load.phase("beside inserts", saturated / 2.0, time, rate, false) / alone);
+        let name = "beside inserts and a checkpoint";
+        checkpoint.push(load.phase(name, saturated / 2.0, time, rate, true) / alone);
+    }
+    println!("p99 beside inserts: {} of alone; beside a checkpoint: {}", median(beside), median(checkpoint));
     println!("the server holds {:.0} MB of its own", server.memory());
+}
+
+fn median(mut ratios: Vec<f64>) -> String {
+    ratios.sort_by(f64::total_cmp);
+    format!("x{:.2} ({:.2} to {:.2})", ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1])
 }
 
 fn vectors(collection: &Path) -> Vec<Vec<f32>> {
@@ -94,44 +100,45 @@ impl Load<'_> {
         next.load(Relaxed) as f64 / time.as_secs_f64()
     }
 
-    /// Sends searches and inserts at their rates; returns the searches' p99 in microseconds.
-    fn phase(&self, name: &str, searches: f64, seconds: u64, inserts: u64, checkpoint: bool) -> f64 {
+    /// Sends searches and inserts at their rates, for that time or until a checkpoint is done; returns the searches' p99 in
+    /// microseconds.
+    fn phase(&self, name: &str, searches: f64, time: Duration, inserts: u64, checkpoint: bool) -> f64 {
         let (latencies, acknowledged) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let took = Mutex::new(None);
         let (next_search, next_insert) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let start = Instant::now();
-            let count = (searches * seconds as f64) as usize;
             let (next, next_insert, latencies, took) = (&next_search, &next_insert, &latencies, &took);
+            let stop = &stop;
             for _ in 0..SEARCHERS {
                 scope.spawn(move || {
                     let mut connection = Connection::open(self.port);
-                    let own = open_loop(start, searches, next, count, &mut |at| {
+                    let own = open_loop(start, searches, next, stop, &mut |at| {
                         let search = &self.searches[(at * 31) % self.searches.len()];
                         assert_eq!(connection.send(search).unwrap().0, 200);
                     });
                     latencies.lock().unwrap().extend(own);
                 });
             }
-            let count = (inserts * seconds) as usize;
             for _ in 0..if inserts > 0 { WRITERS } else { 0 } {
                 let (next, acknowledged) = (next_insert, &acknowledged);
                 scope.spawn(move || {
                     let mut connection = Connection::open(self.port);
                     let own =
-                        open_loop(start, inserts as f64, next, count, &mut |_| self.insert(&mut connection));
+                        open_loop(start, inserts as f64, next, stop, &mut |_| self.insert(&mut connection));
                     acknowledged.lock().unwrap().extend(own);
                 });
             }
             if checkpoint {
-                scope.spawn(move || {
-                    let request = request("POST", &format!("{}/checkpoint", self.name), "");
-                    let begun = Instant::now();
-                    let (status, body) = Connection::open(self.port).send(&request).unwrap();
-                    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-                    *took.lock().unwrap() = Some(begun.elapsed());
-                });
+                let request = request("POST", &format!("{}/checkpoint", self.name), "");
+                let (status, body) = Connection::open(self.port).send(&request).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                *took.lock().unwrap() = Some(start.elapsed());
+            } else {
+                std::thread::sleep(time);
             }
+            stop.store(true, Relaxed);
         });
         let (mut latencies, mut acknowledged) =
             (latencies.into_inner().unwrap(), acknowledged.into_inner().unwrap());
@@ -160,23 +167,21 @@ impl Load<'_> {
     }
 }
 
-/// Calls `send` at a rate shared by all threads that share `next`; the microseconds from when each was due to its end.
+/// Calls `send` at a rate shared by all threads that share `next`, until told to stop; the microseconds from when each was due to its end.
 fn open_loop(
     start: Instant,
     rate: f64,
     next: &AtomicUsize,
-    count: usize,
+    stop: &AtomicBool,
     send: &mut dyn FnMut(usize),
 ) -> Vec<u32> {
     let mut latencies = Vec::new();
-    loop {
+    while !stop.load(Relaxed) {
         let at = next.fetch_add(1, Relaxed);
-        if at >= count {
-            return latencies;
-        }
         let due = start + Duration::from_secs_f64(at as f64 / rate);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         send(at);
         latencies.push(due.elapsed().as_micros() as u32);
     }
+    latencies
 }

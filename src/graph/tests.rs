@@ -35,7 +35,12 @@ fn codes(metric: Metric, vectors: &[Vec<f32>]) -> Codes {
     Codes::new(codec, Array::from_slice(&rows).expect("memory"))
 }
 
-const PARAMS: BuildParams = BuildParams { m: 12, ef_construction: 100, seed: 3 };
+/// Miri takes hundreds of times as long.
+const fn size(usual: usize, under_miri: usize) -> usize {
+    if cfg!(miri) { under_miri } else { usual }
+}
+
+const PARAMS: BuildParams = BuildParams { m: size(12, 4), ef_construction: size(100, 16), seed: 3 };
 
 fn built(codes: &Codes, threads: usize) -> Graph {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
@@ -93,14 +98,14 @@ fn queries(codes: &Codes, vectors: &[Vec<f32>]) -> Vec<Vec<u8>> {
 
 #[test]
 fn searches_find_what_brute_force_finds_under_every_metric() {
-    let data = vectors(3000, 24, 1);
+    let data = vectors(size(3000, 60), 24, 1);
     for metric in Metric::ALL {
         let codes = codes(metric, &data);
         for threads in [1, 4] {
             let graph = built(&codes, threads);
             graph.verify().expect("rows in order");
             assert!(reach(&graph).is_empty());
-            let queries = queries(&codes, &vectors(100, 24, 9));
+            let queries = queries(&codes, &vectors(size(100, 4), 24, 9));
             let plain = recall(&graph, &codes, &queries, 100, None);
             assert!(plain > 0.98, "{metric} with {threads} threads: {plain}");
             for share in [2, 10, 100] {
@@ -120,7 +125,7 @@ fn searches_find_what_brute_force_finds_under_every_metric() {
 
 #[test]
 fn one_thread_builds_the_same_graph_twice() {
-    let codes = codes(Metric::L2, &vectors(800, 8, 5));
+    let codes = codes(Metric::L2, &vectors(size(800, 30), 8, 5));
     let [first, second] = [0, 1].map(|_| {
         let mut graph = built(&codes, 1);
         graph.parts_mut().links.bytes().to_vec()
@@ -130,7 +135,7 @@ fn one_thread_builds_the_same_graph_twice() {
 
 #[test]
 fn inner_product_with_wide_norms_is_connected_and_found() {
-    let mut data = vectors(2000, 16, 2);
+    let mut data = vectors(size(2000, 50), 16, 2);
     for (at, vector) in data.iter_mut().enumerate() {
         let stretch = 0.01 + (at % 97) as f32;
         vector.iter_mut().for_each(|x| *x *= stretch);
@@ -138,13 +143,13 @@ fn inner_product_with_wide_norms_is_connected_and_found() {
     let codes = codes(Metric::Dot, &data);
     let graph = built(&codes, 2);
     assert!(reach(&graph).is_empty());
-    let found = recall(&graph, &codes, &queries(&codes, &vectors(100, 16, 8)), 150, None);
+    let found = recall(&graph, &codes, &queries(&codes, &vectors(size(100, 4), 16, 8)), 150, None);
     assert!(found > 0.98, "{found}");
 }
 
 #[test]
 fn tiny_graphs_answer_with_everything_they_have() {
-    for count in 1..8 {
+    for count in 1..size(8, 5) {
         let data = vectors(count, 4, 1);
         let codes = codes(Metric::L2, &data);
         let graph = built(&codes, 2);
@@ -198,7 +203,7 @@ fn cut_off_nodes_are_found_and_linked_again() {
 fn damaged_arrays_are_searched_without_harm_and_verify_tells() {
     let codes = codes(Metric::L2, &vectors(300, 8, 6));
     let mut seed = 1u32;
-    for _ in 0..200 {
+    for _ in 0..size(200, 5) {
         let mut graph = built_parts(&codes);
         for _ in 0..20 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

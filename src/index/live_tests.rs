@@ -12,7 +12,7 @@ use crate::arena::Mode;
 use crate::attributes::{AttributeSchema, Cell, Filter, FilterContext, ItemFacts, Value};
 use crate::vector::{Element, Metric};
 
-const ROOM: usize = 1 << 20;
+const ROOM: usize = if cfg!(miri) { 1 << 10 } else { 1 << 20 };
 
 /// splitmix64.
 pub(super) struct Random(pub u64);
@@ -278,7 +278,8 @@ fn any_changes_leave_what_a_map_would_hold() {
 }
 
 pub(super) fn size(long: usize, short: usize) -> usize {
-    if std::env::var_os("SHORTLIST_LONG").is_some() { long } else { short }
+    let size = if std::env::var_os("SHORTLIST_LONG").is_some() { long } else { short };
+    if cfg!(miri) { size.div_ceil(25) } else { size }
 }
 
 /// Puts vectors in batches of a thousand, as items `<prefix><number>`.

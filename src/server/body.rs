@@ -12,6 +12,8 @@ use serde_path_to_error::{Path, Segment};
 use super::{Kind, Limits, Problem};
 use crate::collection::nearest;
 
+/// A body of at most so many bytes is parsed where it came up, in less time than a search takes: the largest vectors fit.
+pub(super) const SHORT_BODY: usize = 32 << 10;
 /// Levels of JSON that the parser follows.
 const PARSER_DEPTH: usize = 128;
 

@@ -121,7 +121,7 @@ pub(super) async fn read_body(state: &AppState, request: Request) -> Result<Byte
     body::read(&parts.headers, content, &state.config.limits).await
 }
 
-/// Parses and checks on the pool, and waits for the committer. Without a body `null` is parsed.
+/// Parses and checks, and waits for the committer. Without a body `null` is parsed.
 pub(super) async fn commit<T: DeserializeOwned + 'static>(
     state: &AppState,
     collection: &str,
@@ -129,9 +129,10 @@ pub(super) async fn commit<T: DeserializeOwned + 'static>(
     ask: impl FnOnce(T) -> StateRequest + Send + 'static,
 ) -> Result<Json<Written>, Problem> {
     let collection = state.collection(collection)?;
+    let length = bytes.as_ref().map_or(0, Bytes::len);
     let prepare = move |collection: &Collection| {
         let request = ask(body::parse(bytes.as_deref().unwrap_or(b"null"))?);
         Ok(WriteBatch::state(collection, request)?)
     };
-    Ok(Json(committed(state, collection, prepare).await?))
+    Ok(Json(committed(state, collection, length, prepare).await?))
 }

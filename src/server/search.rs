@@ -14,15 +14,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::body::SHORT_BODY;
 use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
 use crate::collection::{Collection, SearchAnswer, SearchRequest, now_millis};
 use crate::priority::is_alone;
 use crate::rank::merge_patch;
-
-/// Bodies of short searches are no longer: the largest vectors fit.
-const SHORT_BODY: usize = 32 << 10;
 
 /// Several searches at once.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::body::SHORT_BODY;
 use super::collections::{CollectionDocument, document};
 use super::search::path;
 use super::{AppState, Kind, Problem, body, stream};
@@ -192,13 +193,14 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
     let collection = state.collection(&path(name)?)?;
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
+    let length = bytes.len();
     let prepare = move |collection: &Collection| {
         let batch = prepare(&collection.index(), body::parse(&bytes)?)?;
         let Some(key) = parts.headers.get(ONCE) else { return Ok(batch) };
         let call = format!("{} {}", parts.method, parts.uri.path());
         Ok(batch.once(OnceKey::new(key.as_bytes(), &call, &bytes)?))
     };
-    let written = committed(state, collection, prepare).await?;
+    let written = committed(state, collection, length, prepare).await?;
     let replayed = written.replayed;
     let mut response = Json(written).into_response();
     if replayed {
@@ -207,26 +209,27 @@ async fn write<T: serde::de::DeserializeOwned + Send + 'static>(
     Ok(response)
 }
 
-/// Prepares a batch on the pool, then waits, without a thread, for what the committer answers.
+/// Prepares a batch from so many bytes, then waits, without a thread, for what the committer answers. A short one is prepared
+/// where it came up: on the pool it would take a place from the searches that run on the reactor, and wake two threads.
 pub(super) async fn committed(
     state: &AppState,
     collection: Arc<Collection>,
+    length: usize,
     prepare: impl FnOnce(&Collection) -> Result<WriteBatch, Problem> + Send + 'static,
 ) -> Result<Written, Problem> {
     let (sender, receiver) = oneshot::channel();
-    state
-        .run(move |_| {
-            let batch = prepare(&collection)?;
-            collection.write(
-                batch,
-                Box::new(move |answer| {
-                    // Nobody to tell when the client has gone; the write stands.
-                    let _ = sender.send(answer);
-                }),
-            );
-            Ok::<(), Problem>(())
-        })
-        .await??;
+    let begin = move || {
+        let batch = prepare(&collection)?;
+        collection.write(
+            batch,
+            Box::new(move |answer| {
+                // Nobody to tell when the client has gone; the write stands.
+                let _ = sender.send(answer);
+            }),
+        );
+        Ok::<(), Problem>(())
+    };
+    if length <= SHORT_BODY { begin() } else { state.run(move |_| begin()).await? }?;
     let gone = || Problem::new(Kind::WritesClosed, "the collection was closed meanwhile");
     Ok(receiver.await.map_err(|_| gone())??)
 }
