@@ -42,6 +42,8 @@ def parse_arguments():
     add("--data", required=True, metavar="DIR", help="the folder of debian-packages-384 and sift-photos-128")
     add("--dataset", action="append", choices=datasets.NAMES, help="(default: both)")
     add("--only", metavar="A,B", help="take part: shortlist, hnsw_rs, hnswlib, usearch, faiss, qdrant, zvec")
+    add("--kind", action="append", choices=filtering.KINDS, help="(default: all three)")
+    add("--share", action="append", type=float, metavar="S", help="of the items that match, 0 to 1 (default: six)")
     add("--k", type=int, default=100)
     add("--target", type=float, default=0.98, help="recall at which QPS is read (default: %(default)s)")
     add("--patience", type=float, default=8, metavar="S", help="seconds a contestant has for a filter (default: %(default)s)")
@@ -143,8 +145,8 @@ def run(name, options):
     filters = filtering.Filters(dataset)
     stem = Path(options.out) / f"filters-{dataset.tag}"
     rows = []
-    for kind in filtering.KINDS:
-        for share in SHARES if kind == "uniform" else SHARES[1:]:
+    for kind in options.kind or filtering.KINDS:
+        for share in options.share or (SHARES if kind == "uniform" else SHARES[1:]):
             made = filters.make(kind, share)
             truth = filters.truth(made, options.k)
             made.write(stem)
@@ -215,6 +217,8 @@ def plot(result, stem):
         figure, axes = pyplot.subplots(1, 3, figsize=(14, 5.2), sharey=True, layout="constrained")
         for panel, kind in zip(axes, filtering.KINDS):
             rows = [row for row in result["filters"] if row["kind"] == kind]
+            if not rows:
+                continue
             for number, label in enumerate(result["labels"]):
                 points = [(100 * row["share"], best(row, label, result["target"])) for row in rows]
                 points = [(share, point) for share, point in points if point]
