@@ -33,7 +33,7 @@ thread_local! {
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Milliseconds from `START` to the last search.
 static SEARCHED: AtomicU64 = AtomicU64::new(0);
-/// The same to the last look at a thread that writes or keeps, and 1 more; 0 before.
+/// The same to the last look at a thread that works for long, and 1 more; 0 before.
 static WORKED: AtomicU64 = AtomicU64::new(0);
 /// So long after such work, in milliseconds, there may be more.
 const STILL: u64 = 200;
@@ -43,12 +43,12 @@ pub(crate) fn note_search() {
     SEARCHED.store(START.elapsed().as_millis() as u64, Relaxed);
 }
 
-/// A thread writes, or does long work.
+/// A thread does long work, or is about to.
 pub(crate) fn note_work() {
     WORKED.store(START.elapsed().as_millis() as u64 + 1, Relaxed);
 }
 
-/// Whether no thread has written or done long work lately: searches have the processors to themselves.
+/// Whether no thread has done long work lately: searches have the processors nearly to themselves.
 pub(crate) fn is_alone() -> bool {
     let worked = WORKED.load(Relaxed);
     worked == 0 || START.elapsed().as_millis() as u64 >= worked + STILL

@@ -24,6 +24,8 @@ use crate::priority::note_work;
 
 /// Positions of the last records that are remembered, for checkpoints.
 const REMEMBERED: usize = 65_536;
+/// A group of more items keeps threads at work for longer than a few searches take.
+const FEW: usize = 16;
 /// How long after a full disk the log tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,9 @@ struct Staged {
 impl Inner {
     pub fn run_committer(&self) {
         while let Some(group) = self.queue.take() {
-            note_work();
+            if group.iter().map(|(batch, _)| batch.items()).sum::<usize>() > FEW {
+                note_work();
+            }
             let mut commit = self.commit();
             let Some(commit) = &mut *commit else {
                 refuse_all(group, &WriteError::Closed { reason: "the log is not open".to_owned() });
