@@ -167,7 +167,8 @@ impl Load<'_> {
     }
 }
 
-/// Calls `send` at a rate shared by all threads that share `next`, until told to stop; the microseconds from when each was due to its end.
+/// Calls `send` at a rate shared by all threads that share `next`, until told to stop; the microseconds from when each was
+/// due to its end.
 fn open_loop(
     start: Instant,
     rate: f64,

@@ -71,7 +71,9 @@ struct Staged {
 impl Inner {
     pub fn run_committer(&self) {
         while let Some(group) = self.queue.take() {
-            if group.iter().map(|(batch, _)| batch.items()).sum::<usize>() > FEW {
+            let items: usize = group.iter().map(|(batch, _)| batch.items()).sum();
+            // What a filter deletes may be much, too.
+            if items > FEW || group.iter().any(|(batch, _)| batch.needs_the_state()) {
                 note_work();
             }
             let mut commit = self.commit();

@@ -160,6 +160,7 @@ fn tiny_graphs_answer_with_everything_they_have() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours, and a small one shows nothing")]
 fn a_narrow_walk_returns_more_than_it_expands() {
     let data = vectors(3000, 16, 4);
     let codes = codes(Metric::L2, &data);
@@ -182,6 +183,7 @@ fn a_narrow_walk_returns_more_than_it_expands() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours, and a small one shows nothing")]
 fn cut_off_nodes_are_found_and_linked_again() {
     let codes = codes(Metric::L2, &vectors(500, 8, 4));
     let graph = built(&codes, 1);
@@ -241,6 +243,7 @@ fn built_parts(codes: &Codes) -> Graph {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours, and a small one shows nothing")]
 fn a_group_whose_links_all_stay_inside_does_not_trap_a_search() {
     let codes = codes(Metric::L2, &vectors(400, 6, 12));
     let graph = built(&codes, 1);

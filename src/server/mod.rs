@@ -3,7 +3,7 @@
 //! A request passes, in this order: the accept loop ([`serve`]: connections, header timeouts), the edge (request id,
 //! key, timeout, audit line, metrics), its handler (collection, body), and the pool, where the body is parsed, the
 //! search runs and the answer is written. The reactor computes nothing but short searches, and those only while a thread of
-//! the pool is idle (`pool`).
+//! the pool is idle (`pool`), and what short writes are checked for (`write`).
 //!
 //! Invariants: the key is checked by the matched route pattern before the body is read; every error is an RFC 9457
 //! problem; every limit has a default and is named by the error that it causes.
