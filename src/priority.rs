@@ -19,8 +19,9 @@ pub(crate) const WRITING: i32 = 5;
 pub(crate) const KEEPING: i32 = 10;
 
 /// How long a thread works before it lets others run, and how long it then rests while searches are answered.
-const TURN: Duration = Duration::from_micros(250);
-const REST: Duration = Duration::from_micros(750);
+/// Shorter turns at the same share, or shorter rests, make the searches' tail longer; longer turns do, too (docs/benchmarks.md).
+const TURN: Duration = Duration::from_micros(500);
+const REST: Duration = Duration::from_micros(2_000);
 /// Calls between two looks at the clock.
 const STEPS: u32 = 16;
 /// So long after a search, in milliseconds, the next is expected.
@@ -33,7 +34,7 @@ thread_local! {
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Milliseconds from `START` to the last search.
 static SEARCHED: AtomicU64 = AtomicU64::new(0);
-/// The same to the last look at a thread that works for long, and 1 more; 0 before.
+/// The same to the last look at threads that work for long and do not give way, and 1 more; 0 before.
 static WORKED: AtomicU64 = AtomicU64::new(0);
 /// So long after such work, in milliseconds, there may be more.
 const STILL: u64 = 200;
@@ -43,12 +44,12 @@ pub(crate) fn note_search() {
     SEARCHED.store(START.elapsed().as_millis() as u64, Relaxed);
 }
 
-/// A thread does long work, or is about to.
+/// Threads do long work that does not give way, or are about to.
 pub(crate) fn note_work() {
     WORKED.store(START.elapsed().as_millis() as u64 + 1, Relaxed);
 }
 
-/// Whether no thread has done long work lately: searches have the processors nearly to themselves.
+/// Whether there was no such work lately: searches have the processors nearly to themselves.
 pub(crate) fn is_alone() -> bool {
     let worked = WORKED.load(Relaxed);
     worked == 0 || START.elapsed().as_millis() as u64 >= worked + STILL
@@ -62,7 +63,6 @@ pub(crate) fn give_way() {
     }
     let over = since.is_none_or(|since| since.elapsed() >= TURN);
     if over {
-        note_work();
         let now = START.elapsed().as_millis() as u64;
         match now.saturating_sub(SEARCHED.load(Relaxed)) < LATELY {
             true => std::thread::sleep(REST),

@@ -223,11 +223,16 @@ impl Pool {
         None
     }
 
+    /// How many are expanded, at least.
+    #[inline]
+    pub(super) fn wanted(&self) -> usize {
+        self.ball.map_or(self.capacity - self.unexpanded, |ball| ball.least)
+    }
+
     /// Whether as many as wanted are in.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        let enough = self.ball.map_or(self.capacity - self.unexpanded, |ball| ball.least);
-        self.entries.len() >= enough
+        self.entries.len() >= self.wanted()
     }
 
     /// Whether so many ghosts came that some were left out, and what lies behind them.

@@ -57,7 +57,8 @@ impl Deadline {
     }
 }
 
-/// The nodes that a walk expands next, together: a batch of many rows keeps the memory busier than one of few.
+/// The nodes that a walk expands next, together: a batch of many rows keeps the memory busier than one of few. A narrow walk is
+/// better off with the nearest alone: those after it would often not be expanded at all.
 #[derive(Default)]
 struct Pending {
     nodes: [u32; Pending::MOST],
@@ -70,7 +71,12 @@ impl Pending {
     /// Takes the nearest that are not expanded; one, as long as the pool has room, since nearer ones come quickly then.
     #[inline]
     fn take(&mut self, pool: &mut Pool) {
-        let most = if pool.is_full() { Pending::MOST } else { 1 };
+        let most = match pool.wanted() {
+            _ if !pool.is_full() => 1,
+            ..=10 => 1,
+            ..=24 => 2,
+            _ => Pending::MOST,
+        };
         self.count = 0;
         while self.count < most
             && let Some(node) = pool.expand()

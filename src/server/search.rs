@@ -165,8 +165,8 @@ async fn answer(
 }
 
 /// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file; and
-/// where threads link many items or make a checkpoint, a search that loses the processor to one of them must not keep the reactor from
-/// the requests that come meanwhile.
+/// where threads link many items, a search that loses the processor to one of them must not keep the reactor from the requests that come
+/// meanwhile. Checkpoints and sweeps give way by themselves.
 fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answered>, Problem> {
     if bytes.len() > SHORT_BODY || state.recorder.is_some() || !is_alone() {
         return Ok(None);

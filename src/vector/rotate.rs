@@ -6,8 +6,18 @@
 //! transforms (Ailon and Chazelle 2009, "The fast Johnson-Lindenstrauss transform"), in d log d steps. Where the dimension is no
 //! power of two, transforms of the largest power below it take turns at both ends.
 
+use super::kernel::wide;
+
 /// Rotates a vector in place; the same for all vectors of a length.
 pub(super) fn rotate(vector: &mut [f32]) {
+    wide(
+        #[inline(always)]
+        || rounds(vector),
+    );
+}
+
+#[inline(always)]
+fn rounds(vector: &mut [f32]) {
     if vector.len() < 2 {
         return;
     }
@@ -21,6 +31,7 @@ pub(super) fn rotate(vector: &mut [f32]) {
 }
 
 /// Changes the sign of half of the numbers, chosen by hashes (splitmix64) of their places.
+#[inline(always)]
 fn flip(vector: &mut [f32], round: u64) {
     for (word, numbers) in vector.chunks_mut(64).enumerate() {
         let mut bits = (round << 32 | word as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -48,6 +59,7 @@ const BITS: [u32; 32] = {
 };
 
 /// The orthonormal Walsh-Hadamard transform of a power of two of numbers.
+#[inline(always)]
 fn hadamard(numbers: &mut [f32]) {
     let (blocks, rest) = numbers.as_chunks_mut::<16>();
     blocks.iter_mut().for_each(hadamard_16);
@@ -69,6 +81,7 @@ fn hadamard(numbers: &mut [f32]) {
 type Square = [[f32; 4]; 4];
 
 /// The transform of 16 numbers, not scaled: down the columns, and along the rows as columns of the transposed.
+#[inline(always)]
 fn hadamard_16(numbers: &mut [f32; 16]) {
     let rows: Square = std::array::from_fn(|row| std::array::from_fn(|column| numbers[4 * row + column]));
     let rows = transposed(columns(transposed(columns(rows))));
@@ -116,6 +129,17 @@ mod tests {
                 let want: f32 = (0..len).map(|column| sign(column) * numbers[column]).sum();
                 assert!((found - want / (len as f32).sqrt()).abs() < 1e-4, "{len}: {row}");
             }
+        }
+    }
+
+    #[test]
+    fn wide_registers_change_no_bit() {
+        for dimension in [2usize, 16, 100, 384, 1536] {
+            let vector: Vec<f32> = (0..dimension).map(|at| (at as f32 * 0.37).sin() / 3.0).collect();
+            let (mut wide, mut narrow) = (vector.clone(), vector);
+            rotate(&mut wide);
+            rounds(&mut narrow);
+            assert!(wide.iter().zip(&narrow).all(|(a, b)| a.to_bits() == b.to_bits()), "{dimension}");
         }
     }
 

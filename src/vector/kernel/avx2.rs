@@ -31,6 +31,12 @@ pub(super) fn vnni_kernel(
     can.then(|| unsafe { gather::kernel::<AvxVnni>(operation, query, row, dimension) })?
 }
 
+/// Runs `work`, compiled for AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) fn wide<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 fn detected() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }

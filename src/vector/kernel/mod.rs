@@ -163,6 +163,19 @@ pub fn with_backend(
     }
 }
 
+/// Runs loops over plain arrays with the registers that the processor has, rather than those that all of its kind have. What `work`
+/// calls must be inlined into it; results are the same to the last bit, as nothing is fused or put in another order.
+#[inline]
+#[allow(unsafe_code)]
+pub fn wide<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the feature is there.
+        return unsafe { avx2::wide(work) };
+    }
+    work()
+}
+
 /// Asks the processor to fetch the cache line at `address`; a hint that reads nothing.
 #[inline(always)]
 #[allow(unsafe_code)]
