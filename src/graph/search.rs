@@ -74,7 +74,7 @@ impl Pending {
         let most = match pool.wanted() {
             _ if !pool.is_full() => 1,
             ..=10 => 1,
-            ..=24 => 2,
+            11..=24 => 2,
             _ => Pending::MOST,
         };
         self.count = 0;
