@@ -19,7 +19,7 @@ pub(crate) const WRITING: i32 = 5;
 pub(crate) const KEEPING: i32 = 10;
 
 /// How long a thread works before it lets others run, and how long it then rests while searches are answered.
-/// Shorter turns at the same share, or shorter rests, make the searches' tail longer; longer turns do, too (docs/benchmarks.md).
+/// Shorter and longer turns, and shorter rests, were no better for the searches' tail (docs/benchmarks.md, "Searches beside writes").
 const TURN: Duration = Duration::from_micros(500);
 const REST: Duration = Duration::from_micros(2_000);
 /// Calls between two looks at the clock.
