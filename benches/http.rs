@@ -1,12 +1,14 @@
 //! What HTTP costs: the program on one core, the load generator on another, beside the engine alone.
 //!
-//! `cargo bench --bench http -- DIR COLLECTION [SECONDS]`
+//! `cargo bench --bench http -- DIR COLLECTION [SECONDS] [ROUNDS]`
 //!
 //! DIR is a data directory that `shortlist build --out DIR/COLLECTION` made. Queries are vectors of the collection's own
 //! items, k = 100, ef as the collection's default, sent as base64 f32: singly and in batches of 32, over 1, 8 and 64
-//! connections, SECONDS (5) each after one second untimed. Before the server runs and after, a process answers the same
-//! queries with the engine alone, one thread on the server's core. CPU time is that of all threads of a process (schedstat), so it
-//! holds on a machine where others work too; QPS and latencies do not.
+//! connections, SECONDS (5) each after one second untimed. Before each row and after it, a process answers the same queries with the
+//! engine alone, one thread on the server's core, as a processor's speed drifts within minutes; what a row spends beyond the engine is
+//! over the mean of its two neighbours. ROUNDS (3) of all rows are made; what is printed is each figure's median, and the range of what
+//! is beyond the engine. CPU time is that of all threads of a process (schedstat), so it holds on a machine where others work too; QPS and
+//! latencies do not.
 //!
 //! `cargo bench --bench http -- load PORT CONNECTIONS SECONDS FILE [PROCESS]` is the load generator, for any server.
 
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 use client::{Server, cpu, load};
 use serde_json::Value;
 use shortlist::arena::Mode;
-use shortlist::collection::Catalogue;
+use shortlist::collection::Manifest;
 use shortlist::index::{Index, SearchParams};
 
 const QUERIES: u32 = 1000;
@@ -36,11 +38,21 @@ fn main() {
     match &arguments[..] {
         [role, rest @ ..] if role == "load" => load::main(rest),
         [role, directory, name] if role == "engine" => println!("{}", engine(directory, name)),
-        [directory, name, rest @ ..] => compare(directory, name, rest.first().map_or("5", String::as_str)),
+        [directory, name, rest @ ..] => {
+            let rounds = rest.get(1).map_or(3, |rounds| rounds.parse().expect("ROUNDS is a number"));
+            compare(directory, name, rest.first().map_or("5", String::as_str), rounds);
+        }
         _ => println!(
             "skipped: needs a data directory and a collection; cargo bench --bench http -- DIR COLLECTION"
         ),
     }
+}
+
+/// A collection's index, which a server may have open too.
+fn open(directory: &str, name: &str) -> Index {
+    let collection = Path::new(directory).join(name);
+    let manifest = Manifest::read(&collection).unwrap().expect("no such collection");
+    Index::open(&collection.join(manifest.file), Mode::Mapped).unwrap()
 }
 
 /// Vectors of some items.
@@ -57,8 +69,7 @@ fn queries(index: &Index) -> Vec<Vec<f32>> {
 
 /// Microseconds of CPU that the engine alone needs for a query: the checked vector and its search, nothing else.
 fn engine(directory: &str, name: &str) -> f64 {
-    let catalogue = Catalogue::open(Path::new(directory), Mode::Mapped).unwrap();
-    let index = catalogue.get(name).expect("no such collection").index();
+    let index = open(directory, name);
     let queries = queries(&index);
     let params = SearchParams { k: K, ef: index.schema().default_ef, allowed: None, exact: false };
     let round = || {
@@ -66,7 +77,7 @@ fn engine(directory: &str, name: &str) -> f64 {
     };
     round();
     let (start, before, mut answered) = (Instant::now(), cpu::of_process("self"), 0);
-    while start.elapsed() < Duration::from_secs(3) {
+    while start.elapsed() < Duration::from_secs(2) {
         round();
         answered += queries.len();
     }
@@ -81,32 +92,43 @@ fn run(core: usize, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn compare(directory: &str, name: &str, seconds: &str) {
-    let engine = || run(SERVER_CORE, &["engine", directory, name]).as_f64().unwrap();
-    let before = engine();
+/// What a load of `searches` a request over so many `connections` showed: the load generator's findings and the engine's microseconds
+/// beside it, a round each.
+struct Row {
+    searches: usize,
+    connections: usize,
+    rounds: Vec<(Value, f64)>,
+}
+
+fn compare(directory: &str, name: &str, seconds: &str, rounds: usize) {
     let requests = requests(directory, name);
     let server = Server::start_on(SERVER_CORE, directory);
     let (port, process) = (server.port.to_string(), server.process().to_string());
-    let load = |file: &Path, connections: usize| {
+    let engine = || run(SERVER_CORE, &["engine", directory, name]).as_f64().unwrap();
+    let load = |searches: usize, connections: usize| {
+        let file = requests.path().join(if searches == 1 { "single" } else { "batch" });
         let file = file.to_str().unwrap();
         run(CLIENT_CORE, &["load", &port, &connections.to_string(), seconds, file, &process])
     };
-    let mut rows = Vec::new();
-    for (file, searches) in [(requests.path().join("single"), 1), (requests.path().join("batch"), BATCH)] {
-        for connections in CONNECTIONS {
-            rows.push((searches, connections, load(&file, connections)));
+    let mut rows: Vec<Row> = [1, BATCH]
+        .into_iter()
+        .flat_map(|searches| CONNECTIONS.map(|connections| Row { searches, connections, rounds: Vec::new() }))
+        .collect();
+    let mut before = engine();
+    for _ in 0..rounds {
+        for row in &mut rows {
+            let found = load(row.searches, row.connections);
+            let after = engine();
+            row.rounds.push((found, (before + after) / 2.0));
+            before = after;
         }
     }
-    drop(server);
-    let after = engine();
-    println!("engine alone: {before:.1} us of CPU a search before, {after:.1} us after");
-    report(&rows, (before + after) / 2.0);
+    report(&rows);
 }
 
 /// The files of requests.
 fn requests(directory: &str, name: &str) -> tempfile::TempDir {
-    let catalogue = Catalogue::open(Path::new(directory), Mode::Mapped).unwrap();
-    let queries = queries(&catalogue.get(name).expect("no such collection").index());
+    let queries = queries(&open(directory, name));
     let single: Vec<_> = queries.iter().map(|query| client::search(name, query, K)).collect();
     let batches: Vec<_> =
         queries.chunks_exact(BATCH).map(|queries| client::batch(name, queries, K)).collect();
@@ -116,19 +138,29 @@ fn requests(directory: &str, name: &str) -> tempfile::TempDir {
     files
 }
 
-fn report(rows: &[(usize, usize, Value)], engine: f64) {
+fn report(rows: &[Row]) {
     println!(
-        "| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | beyond the engine |"
+        "| searches a request | connections | QPS | p50 us | p99 us | server CPU a search | engine alone | beyond the engine |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    for (searches, connections, row) in rows {
-        assert_eq!(row["errors"], 0, "some requests failed");
-        let number = |name: &str| row[name].as_f64().unwrap();
-        let answered = number("answers") * *searches as f64;
-        let (server, qps) = (number("server_cpu") * 1e6 / answered, answered / number("seconds"));
-        let (p50, p99, beyond) = (&row["p50_us"], &row["p99_us"], server - engine);
+    println!("|---|---|---|---|---|---|---|---|");
+    for Row { searches, connections, rounds } in rows {
+        let number = |found: &Value, name: &str| found[name].as_f64().unwrap();
+        let answered = |found: &Value| number(found, "answers") * *searches as f64;
+        let server = |found: &Value| number(found, "server_cpu") * 1e6 / answered(found);
+        let median = |of: &dyn Fn(&Value, f64) -> f64| {
+            let mut all: Vec<f64> = rounds.iter().map(|(found, engine)| of(found, *engine)).collect();
+            all.sort_by(f64::total_cmp);
+            (all[all.len() / 2], all[0], all[all.len() - 1])
+        };
+        assert!(rounds.iter().all(|(found, _)| found["errors"] == 0), "some requests failed");
+        let (qps, ..) = median(&|found, _| answered(found) / number(found, "seconds"));
+        let (p50, p99) =
+            (median(&|found, _| number(found, "p50_us")), median(&|found, _| number(found, "p99_us")));
+        let (cpu, engine) = (median(&|found, _| server(found)), median(&|_, engine| engine));
+        let (beyond, least, most) = median(&|found, engine| server(found) - engine);
         println!(
-            "| {searches} | {connections} | {qps:.0} | {p50} | {p99} | {server:.1} us | {beyond:.1} us |"
+            "| {searches} | {connections} | {qps:.0} | {:.0} | {:.0} | {:.1} us | {:.1} us | {beyond:.1} us ({least:.1} to {most:.1}) |",
+            p50.0, p99.0, cpu.0, engine.0
         );
     }
 }

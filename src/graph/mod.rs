@@ -41,6 +41,7 @@ pub use filtered::{Filtered, Passing, Way};
 pub use growth::growth;
 pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
+pub(crate) use pool::ordered;
 pub use reach::{Degrees, Reach, reach, repair};
 pub use search::{Deadline, Scratch, WalkStats};
 pub use snapshot::Snapshot;

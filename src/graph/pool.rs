@@ -3,6 +3,9 @@
 /// Ghosts that are let in beside the others, at most: a sweep takes them away before there are so many near one place.
 const GHOSTS: usize = 4_096;
 
+/// So many that come at once are sorted and merged.
+const MERGED: usize = 10;
+
 /// A hole of so many nodes around the query widens a search by one.
 pub(super) const HOLE: usize = 2;
 
@@ -55,7 +58,7 @@ impl Ball {
 }
 
 /// f32 to u32 so that unsigned order is numeric order (NaN, which a damaged file may yield, last).
-pub(super) fn ordered(distance: f32) -> u32 {
+pub(crate) fn ordered(distance: f32) -> u32 {
     if distance.is_nan() {
         return u32::MAX;
     }
@@ -142,11 +145,35 @@ impl Pool {
             near[count] = entry;
             count += usize::from(entry < last);
         }
-        for &entry in &near[..count] {
-            self.offer_entry(entry);
+        match count {
+            0..MERGED => {
+                for &entry in &near[..count] {
+                    self.offer_entry(entry);
+                }
+            }
+            _ => self.merge(&mut near[..count]),
         }
         self.near = near;
         self.shrink();
+    }
+
+    /// Takes in the nearest of many, as offering each would. One pass moves each entry once; which of two goes first cannot be
+    /// foreseen, so there is no branch on it.
+    fn merge(&mut self, near: &mut [u64]) {
+        near.sort_unstable();
+        let (mut old, mut new) = (self.entries.len(), near.len());
+        let mut at = old + new;
+        self.entries.resize(at, 0);
+        while new > 0 {
+            let last = self.entries[..old].last().map_or(0, |&last| last);
+            let other = near[new - 1];
+            at -= 1;
+            self.entries[at] = last.max(other);
+            old -= usize::from(last > other);
+            new -= usize::from(last <= other);
+        }
+        self.entries.truncate(self.capacity);
+        self.cursor = self.cursor.min(at);
     }
 
     /// Drops what lies outside the ball, which becomes smaller as nearer nodes come.
@@ -295,20 +322,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn numbered(distances: impl Iterator<Item = f32>) -> Vec<(usize, f32)> {
+        distances.enumerate().collect()
+    }
+
+    /// Offers numbered distances at once, and notes them.
+    fn offer_batch(pool: &mut Pool, batch: &[(usize, f32)], offered: &mut Vec<(f32, u32)>) {
+        let (nodes, distances): (Vec<u32>, Vec<f32>) =
+            batch.iter().map(|&(node, distance)| (node as u32, distance)).unzip();
+        pool.offer_all(&distances, &nodes);
+        offered.extend(distances.into_iter().zip(nodes));
+    }
+
     proptest! {
         #[test]
         fn a_pool_is_the_sorted_head_of_what_was_offered(
-            offers in prop::collection::vec(-4i8..4, 0..60), capacity in 1usize..20,
+            offers in prop::collection::vec(-4i8..4, 0..90), capacity in 1usize..30, batch in 1usize..25,
         ) {
             let mut pool = Pool::default();
             pool.reset(capacity, 0);
             let mut oracle = Vec::new();
-            for (node, distance) in offers.iter().enumerate() {
-                pool.offer(f32::from(*distance) / 2.0, node as u32);
-                oracle.push((f32::from(*distance) / 2.0, node as u32));
-                if node % 3 == 0 {
-                    pool.expand();
-                }
+            for batch in numbered(offers.iter().map(|&distance| f32::from(distance) / 2.0)).chunks(batch) {
+                offer_batch(&mut pool, batch, &mut oracle);
+                pool.expand();
             }
             oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             oracle.truncate(capacity);
@@ -318,16 +354,14 @@ mod tests {
         #[test]
         fn a_pool_that_covers_a_ball_keeps_what_is_inside(
             offers in prop::collection::vec(0u8..60, 0..80), rank in 0usize..6, more in 1usize..6, factor in 1.0f32..2.0,
+            batch in 1usize..25,
         ) {
             let ball = Ball { rank, factor, zero: 0.0, least: rank + more };
             let mut pool = Pool::default();
             pool.reset_ball(ball, 40);
             let mut oracle = Vec::new();
-            for (batch, distances) in offers.chunks(7).enumerate() {
-                let distances: Vec<f32> = distances.iter().map(|&distance| distance.into()).collect();
-                let nodes: Vec<u32> = (0..distances.len()).map(|at| (batch * 7 + at) as u32).collect();
-                pool.offer_all(&distances, &nodes);
-                oracle.extend(distances.into_iter().zip(nodes));
+            for batch in numbered(offers.iter().map(|&distance| distance.into())).chunks(batch) {
+                offer_batch(&mut pool, batch, &mut oracle);
             }
             oracle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let end = oracle.get(rank).map_or(f32::INFINITY, |at_rank| at_rank.0 * factor);
@@ -356,15 +390,14 @@ mod tests {
         }
 
         #[test]
-        fn every_node_is_expanded_once(offers in prop::collection::vec(0u8..50, 0..40)) {
+        fn every_node_is_expanded_once(offers in prop::collection::vec(0u8..50, 0..90), batch in 1usize..25) {
             let mut pool = Pool::default();
             pool.reset(100, 77);
-            let mut expanded = Vec::new();
-            for (node, &distance) in offers.iter().enumerate() {
-                pool.offer(f32::from(distance), node as u32);
-                if distance % 2 == 0 {
-                    expanded.extend(pool.expand());
-                }
+            let (mut expanded, mut offered) = (Vec::new(), Vec::new());
+            for batch in numbered(offers.iter().map(|&distance| distance.into())).chunks(batch) {
+                offer_batch(&mut pool, batch, &mut offered);
+                let some = batch[0].1 as usize % 8;
+                expanded.extend(std::iter::from_fn(|| pool.expand()).take(some));
             }
             expanded.extend(std::iter::from_fn(|| pool.expand()));
             expanded.sort_unstable();

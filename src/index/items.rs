@@ -18,6 +18,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{ArenaError, Array, AtomicArray};
 use crate::attributes::StringTable;
+use crate::vector::kernel::prefetch;
 
 /// The item is there and may be returned.
 pub(super) const LIVE: u8 = 1;
@@ -135,6 +136,14 @@ impl ItemParts {
 
     fn previous(&self, slot: u32) -> u32 {
         self.ring.as_slice().get(2 * slot as usize + 1).map_or(NONE, |previous| previous.load(Relaxed))
+    }
+
+    /// Asks for the memory that `on` reads of these nodes: all at once, where `on` would wait for each.
+    pub fn fetch(&self, nodes: impl Iterator<Item = u32> + Clone) {
+        let (firsts, ring) = (self.node_item.as_slice(), self.ring.as_slice());
+        nodes.clone().filter_map(|node| firsts.get(node as usize)).for_each(|first| prefetch(first));
+        let places = nodes.filter_map(|node| ring.get(2 * self.first(node)? as usize));
+        places.for_each(|place| prefetch(place));
     }
 
     /// The slots on a node, from the first that was hung there.

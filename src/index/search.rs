@@ -14,7 +14,7 @@ use super::query::{Query, QueryError};
 use super::selection::Selection;
 use super::view::View;
 use crate::attributes::Bitset;
-use crate::graph::{Deadline, Filtered, Passing, Scratch, Way};
+use crate::graph::{Deadline, Filtered, Passing, Scratch, Way, ordered};
 use crate::vector::CodeKind;
 
 /// What to find.
@@ -472,9 +472,12 @@ impl Index {
             for (&exact, &(by_code, node)) in distances.iter().zip(batch) {
                 squares += (by_code - exact) * (by_code - exact);
                 nearest.push((exact, node));
-                best.push(Ordered(exact));
-                if best.len() > k {
-                    best.pop();
+            }
+            let (first, later) = distances.split_at((k - best.len()).min(distances.len()));
+            best.extend(first.iter().copied().map(Ordered));
+            for exact in later.iter().copied().map(Ordered) {
+                if let Some(mut worst) = best.peek_mut().filter(|worst| exact < **worst) {
+                    *worst = exact;
                 }
             }
         }
@@ -484,6 +487,8 @@ impl Index {
     fn expand(&self, task: &Task<'_>, nearest: &mut [(f32, u32)]) -> Vec<Candidate> {
         let Task { view, selection, k, .. } = *task;
         nearest.sort_unstable_by(by_distance);
+        let first = &nearest[..k.min(nearest.len())];
+        self.items.parts.fetch(first.iter().map(|&(_, node)| node));
         let whole = view.is_whole();
         let mut candidates = Vec::with_capacity(k.min(self.items.slots()));
         let mut last = f32::NAN;
@@ -512,8 +517,10 @@ impl Index {
     }
 }
 
+/// By distance, then by node: in one comparison, as an answer's worth of nodes is sorted in each search.
 pub(super) fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+    let key = |&(distance, node): &(f32, u32)| u64::from(ordered(distance)) << 32 | u64::from(node);
+    key(a).cmp(&key(b))
 }
 
 /// The nearest of many nodes that come in batches.
