@@ -108,7 +108,9 @@ fn searches_find_what_brute_force_finds_under_every_metric() {
             let queries = queries(&codes, &vectors(size(100, 4), 24, 9));
             let plain = recall(&graph, &codes, &queries, 100, None);
             assert!(plain > 0.98, "{metric} with {threads} threads: {plain}");
-            for share in [2, 10, 100] {
+            // Of the few nodes under Miri, none would match the last.
+            let shares: &[u32] = if cfg!(miri) { &[2, 10] } else { &[2, 10, 100] };
+            for &share in shares {
                 let filtered = recall(
                     &graph,
                     &codes,
