@@ -24,10 +24,10 @@ pub fn run(input: &[u8]) {
         });
         let Ok(request) = serde_json::from_value(request) else { return };
         let Ok(answer) = search(index, request, &SearchLimits::default(), 1_000) else { return };
-        let ids: HashSet<&str> = answer.results.iter().map(|hit| hit.id).collect();
+        let ids: HashSet<&str> = answer.results.iter().map(|hit| hit.id.as_str()).collect();
         assert!(ids.len() == answer.results.len() && ids.len() <= LIMIT, "an item twice, or too many");
         for hit in &answer.results {
-            assert!(!hit.score.is_nan(), "{}: no score", hit.id);
+            assert!(!hit.score.is_nan(), "{}: no score", hit.id.as_str());
             assert!(hit.propensity().is_none_or(|chance| chance > 0.0 && chance <= 1.0), "{hit:?}");
         }
         serde_json::to_vec(&answer).expect("an answer can be written");

@@ -37,7 +37,7 @@ fn ask(request: SearchRequest) {
         Ok(answer) => answer,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    let ids: HashSet<&str> = answer.results.iter().map(|hit| hit.id).collect();
+    let ids: HashSet<&str> = answer.results.iter().map(|hit| hit.id.as_str()).collect();
     assert_eq!(ids.len(), answer.results.len(), "an item twice");
     assert!(grouped || ids.len() <= limit, "{} results, {limit} wanted", ids.len());
     assert!(ids.iter().all(|&id| !excluded.contains(id)), "an excluded item");

@@ -64,7 +64,8 @@ pub struct Group<'a> {
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Hit<'a> {
     /// The item's id.
-    pub id: &'a str,
+    #[schema(value_type = String)]
+    pub id: Id<'a>,
     /// What results are ordered by: the profile's score; without one the similarity, or the value of `order_by` (minus it when
     /// the smallest comes first, 0 without a value).
     #[serde(serialize_with = "shortest")]
@@ -75,6 +76,33 @@ pub struct Hit<'a> {
     /// What most results do not carry.
     #[serde(flatten)]
     pub beside: Option<Box<Beside>>,
+}
+
+/// An item's id, as the index's file has it: bytes that were not checked. What is no UTF-8, in a damaged file, is an empty id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Id<'a>(&'a [u8]);
+
+impl<'a> Id<'a> {
+    /// An id of these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Id(bytes)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Its text.
+    pub fn as_str(self) -> &'a str {
+        std::str::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What a result carries beside id and scores, if anything.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Beside, Exploration, Hit};
+use super::answer::{Beside, Exploration, Hit, Id};
 use super::error::nearest;
 use super::request::Return;
 use super::retrieve::Pool;
@@ -61,8 +61,8 @@ impl<'a> Fields<'a> {
     ) -> Vec<Hit<'a>> {
         let items: Vec<u32> = page.iter().map(|ranked| ranked.item).collect();
         let bare = self.attributes.is_empty() && !request.fill.vector && pool.sources.is_empty();
-        let hit = |(ranked, id): (Ranked, &'a str)| Hit {
-            id,
+        let hit = |(ranked, id): (Ranked, &'a [u8])| Hit {
+            id: Id::new(id),
             score: ranked.score,
             similarity: pool.has_similarities.then_some(ranked.similarity),
             beside: match &ranked {

@@ -53,7 +53,7 @@ mod verify;
 mod write;
 mod written;
 
-pub use answer::{Beside, Exploration, Group, Hit, Plan, SearchAnswer};
+pub use answer::{Beside, Exploration, Group, Hit, Id, Plan, SearchAnswer};
 pub use backup::{BackupFile, BackupManifest, receive_backup, restore_backup};
 pub use catalogue::{Catalogue, CatalogueError, Reload};
 pub use commit::Reply;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::{Beside, Exploration, Hit, Plan, SearchAnswer};
+use super::answer::{Beside, Exploration, Hit, Id, Plan, SearchAnswer};
 use super::fields::{Fields, names, terms};
 use super::search::{FoundList, Moment, Search, micros};
 use super::{SearchError, SearchLimits, SearchRequest};
@@ -219,7 +219,8 @@ pub(super) fn next_page<'a>(
             propensity: kept.explored.map(|one| one.propensity),
             ..fields.of_item(moment.index, &request.fill, item)
         };
-        let (score, similarity, id) = (kept.score, kept.similarity, moment.index.id(item));
+        let id = Id::new(moment.index.id(item).as_bytes());
+        let (score, similarity) = (kept.score, kept.similarity);
         results.push(Hit { id, score, similarity, beside: beside.boxed() });
     }
     let matching = list.results.len();

@@ -36,7 +36,7 @@ fn write_hit(json: &mut Vec<u8>, hit: &Hit<'_>) -> serde_json::Result<()> {
     };
     if f64::from(score).to_bits() != hit.score.to_bits()
         || score.to_bits() != similarity.to_bits()
-        || !is_plain(hit.id)
+        || !is_plain(hit.id.as_bytes())
     {
         return serde_json::to_writer(json, hit);
     }
@@ -52,9 +52,10 @@ fn write_hit(json: &mut Vec<u8>, hit: &Hit<'_>) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// Whether a string needs no escapes.
-fn is_plain(text: &str) -> bool {
-    text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'))
+/// Whether bytes are ASCII that needs no escapes.
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: u8| (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    bytes.iter().fold(true, |all, &byte| all & plain(byte))
 }
 
 #[cfg(test)]
@@ -62,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    use super::super::answer::{Beside, Group, Plan};
+    use super::super::answer::{Beside, Group, Id, Plan};
     use super::*;
     use crate::index::PlanKind;
     use crate::rank::Shortfall;
@@ -81,17 +82,18 @@ mod tests {
     }
 
     /// An id, a score that may be the similarity, a similarity, and what goes beside.
-    type Made = (String, Option<f64>, Option<f32>, Option<Box<Beside>>);
+    type Made = (Vec<u8>, Option<f64>, Option<f32>, Option<Box<Beside>>);
 
     fn made() -> impl Strategy<Value = Made> {
-        let id = prop_oneof!["[a-z0-9+.-]{1,20}", any::<String>(), "[\\x00-\\x22\\\\\\x7f]{0,3}"];
+        let text = prop_oneof!["[a-z0-9+.-]{1,20}", any::<String>(), "[\\x00-\\x22\\\\\\x7f]{0,3}"];
+        let id = prop_oneof![9 => text.prop_map(String::into_bytes), 1 => any::<Vec<u8>>()];
         (id, prop::option::weighted(0.3, any::<f64>()), prop::option::weighted(0.8, any_f32()), beside())
     }
 
     fn hit(made: &Made) -> Hit<'_> {
         let (id, score, similarity, beside) = made;
         let score = score.unwrap_or(f64::from(similarity.unwrap_or(0.5)));
-        Hit { id, score, similarity: *similarity, beside: beside.clone() }
+        Hit { id: Id::new(id), score, similarity: *similarity, beside: beside.clone() }
     }
 
     fn answer<'a>(results: Vec<Hit<'a>>, text: &str, groups: bool) -> SearchAnswer<'a> {

@@ -204,11 +204,11 @@ impl Items {
         self.id_number(slot).and_then(|number| self.parts.ids.get(number)).unwrap_or("")
     }
 
-    /// The ids of slots.
-    pub fn ids(&self, slots: &[u32]) -> Vec<&str> {
+    /// The ids of slots, not yet known to be UTF-8.
+    pub fn ids(&self, slots: &[u32]) -> Vec<&[u8]> {
         // No string has the last number.
         let numbers: Vec<u32> = slots.iter().map(|&slot| self.id_number(slot).unwrap_or(NONE)).collect();
-        self.parts.ids.get_all(&numbers).into_iter().map(Option::unwrap_or_default).collect()
+        self.parts.ids.bytes_of_all(&numbers).into_iter().map(Option::unwrap_or_default).collect()
     }
 
     /// The number of a slot's id: the same for all slots of an id, while this index is open.

@@ -209,8 +209,8 @@ impl Index {
         self.items.id(item)
     }
 
-    /// External ids of several items.
-    pub fn ids(&self, items: &[u32]) -> Vec<&str> {
+    /// The ids of several items: UTF-8, unless the file is damaged.
+    pub fn ids(&self, items: &[u32]) -> Vec<&[u8]> {
         self.items.ids(items)
     }
 

@@ -241,6 +241,9 @@ fn a_published_collection_answers_as_its_file_does() {
     ask(&url, &["--limit", "0"]).failure(&["limit", "0", "10000", "400"]);
     ask(&url, &["--filter", r#"{"colour": "red"}"#]).failure(&["\"colour\"", "/filter", "400"]);
     ask(&format!("http://{}/other", server.address), &[]).failure(&["other", "404"]);
+    let log = server.stop();
+    let told = |status: &str| log.lines().filter(|line| line.contains(status)).count();
+    assert_eq!((told("status=400"), told("status=404"), told("status=200")), (2, 1, 0), "{log}");
 
     // The same collection again keeps its identity.
     let again = shortlist(args).json();

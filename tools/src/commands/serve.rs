@@ -1,5 +1,6 @@
 //! `shortlist serve`: answers searches and takes writes over a data directory until it is told to stop.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -208,7 +209,8 @@ Examples:
   shortlist serve --data data --listen 0.0.0.0:7700 --keys keys.txt --mode resident
   printf %s \"$KEY\" | sha256sum      # the digest for a line of keys.txt
 
-RUST_LOG=debug tells more, RUST_LOG=warn less.";
+The log has a line for each write and for each request that was refused. RUST_LOG=info,shortlist::audit=debug adds those that were
+answered and only read; RUST_LOG=debug tells more, RUST_LOG=warn less.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -255,7 +257,10 @@ fn record_share(text: &str) -> Result<f64, String> {
 fn log(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter);
     // Set already only if this process serves twice, and then as wanted.
     let _ = if json { log.json().try_init() } else { log.try_init() };
 }

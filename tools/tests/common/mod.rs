@@ -157,6 +157,7 @@ pub fn read(path: &Path) -> Vec<u8> {
 /// A server that is stopped when the test ends.
 pub struct Server {
     child: Child,
+    log: Option<std::thread::JoinHandle<Vec<u8>>>,
     pub address: String,
 }
 
@@ -171,13 +172,24 @@ impl Server {
             line.clear();
             assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "the server ended");
         }
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        let log = std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            lines.read_to_end(&mut rest).expect("it reads");
+            rest
+        });
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("address");
-        let server = Server { child, address: address.to_owned() };
+        let server = Server { child, log: Some(log), address: address.to_owned() };
         while !server.is_ready() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         server
+    }
+
+    /// Stops it; what it told since it listened.
+    pub fn stop(mut self) -> String {
+        self.child.kill().expect("it runs");
+        let log = self.log.take().expect("it was not stopped").join();
+        String::from_utf8(log.expect("it read")).expect("UTF-8")
     }
 
     fn is_ready(&self) -> bool {
