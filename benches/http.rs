@@ -39,7 +39,8 @@ fn main() {
         [role, rest @ ..] if role == "load" => load::main(rest),
         [role, directory, name] if role == "engine" => println!("{}", engine(directory, name)),
         [directory, name, rest @ ..] => {
-            let rounds = rest.get(1).map_or(3, |rounds| rounds.parse().expect("ROUNDS is a number"));
+            let above_0 = |text: &String| text.parse().ok().filter(|&rounds| rounds > 0);
+            let rounds = rest.get(1).map_or(3, |text| above_0(text).expect("ROUNDS is a number above 0"));
             compare(directory, name, rest.first().map_or("5", String::as_str), rounds);
         }
         _ => println!(

@@ -197,11 +197,12 @@ impl Linker {
     /// query ranks low and does not expand. These links lead from each node to the long ones of its direction directly (as in
     /// ip-NSW, Morozov and Babenko 2018). A row keeps `m` links of either sense.
     fn find_products(&self, graph: &Graph, codes: &Codes, node: u32, start: u32, work: &mut Work) {
-        let mut buffer = Vec::new();
-        let code = codes.as_query(node, &mut buffer);
+        let mut item = std::mem::take(&mut work.select.item);
+        let code = codes.as_query(node, &mut item);
         codes.distances(code, &[start], &mut work.select.distances);
         let starts = [(work.select.distances[0], start)];
         graph.walk(codes, code, &starts, self.params.ef_construction, 0, salt_of(node), &mut work.scratch);
+        work.select.item = item;
         self.select_neighbours(graph, codes, node, Sense::Product, work);
     }
 
