@@ -72,6 +72,12 @@ pub(crate) fn give_way() {
     TURNS.set((0, if over { Some(Instant::now()) } else { since }));
 }
 
+/// As `give_way`, of work whose steps are long: it looks at the clock each time.
+pub(crate) fn give_way_now() {
+    TURNS.set((STEPS, TURNS.get().1));
+    give_way();
+}
+
 /// Makes the calling thread nicer.
 pub(crate) fn step_back(niceness: i32) {
     if let Err(error) = setpriority_process(Some(gettid()), niceness) {

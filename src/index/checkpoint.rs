@@ -20,13 +20,15 @@ use super::write::Contents;
 use crate::arena::{Array, AtomicArray, SlotTable};
 use crate::attributes::{Columns, ItemFacts};
 use crate::file::FileError;
-use crate::graph::{self, Graph, GraphParts, Reach, Snapshot};
-use crate::priority::give_way;
+use crate::graph::{self, BuildParams, Graph, GraphError, GraphParts, Reach, Snapshot};
+use crate::priority::{KEEPING, give_way, give_way_now, step_back};
 use crate::vector::{CodeKind, Codec, Codes};
 
 const NONE: u32 = u32::MAX;
 /// Vectors that decide whether codes are made afresh, at most.
 const SAMPLE: usize = 20_000;
+/// Codes of so many times the step that they should have had did not tell vectors apart well enough to link them.
+const COARSER: f32 = 4.0;
 
 /// The state of one moment, to be written.
 #[derive(Debug)]
@@ -52,6 +54,13 @@ struct Layout {
     nodes: Vec<u32>,
     /// New number of each node, or NONE.
     node: Vec<u32>,
+}
+
+/// Codes made afresh.
+struct Recoded {
+    codes: Codes,
+    /// Whether the codes before were so bad that links chosen by them are not kept.
+    misled: bool,
 }
 
 impl Index {
@@ -97,8 +106,13 @@ impl Checkpoint<'_> {
         let layout = self.layout();
         let items = self.items(&layout)?;
         let columns = self.columns(&layout)?;
-        let codes = self.recoded(&layout)?;
-        let (mut graph, reach) = self.graph(&layout, codes.as_ref())?;
+        let recoded = self.recoded(&layout)?;
+        let misled = recoded.as_ref().is_some_and(|recoded| recoded.misled);
+        let codes = recoded.map(|recoded| recoded.codes);
+        let (mut graph, reach) = match &codes {
+            Some(codes) if misled => self.linked_anew(codes)?,
+            codes => self.graph(&layout, codes.as_ref())?,
+        };
         let cosine = if index.inverse_norms.is_empty() { &[][..] } else { &layout.nodes[..] };
         let norms: Vec<f32> = cosine.iter().map(|&node| index.inverse_norms[node as usize]).collect();
         let header = &index.file.header().facts;
@@ -241,9 +255,12 @@ impl Checkpoint<'_> {
         let entry = layout.node.get(snapshot.entry as usize).copied().filter(|&node| node != NONE);
         let entry = entry.or(highest).unwrap_or(0);
         let (levels, upper_start) = (Array::from_slice(&levels)?, Array::from_slice(&starts)?);
-        let growth = graph::growth(&index.graph, &index.codes);
+        let growth = if codes.is_none() { graph::growth(&index.graph, &index.codes) } else { 0.0 };
         let parts = GraphParts { m, nodes, entry, growth, links, levels, upper_start, upper };
-        let graph = Graph::new(parts).map_err(|error| FileError::damaged(0, error.to_string()))?;
+        let mut graph = Graph::new(parts).map_err(|error| FileError::damaged(0, error.to_string()))?;
+        if let Some(codes) = codes {
+            graph.parts_mut().growth = graph::growth(&graph, codes);
+        }
         if nodes == 0 || graph::reach(&graph).is_empty() {
             return Ok((graph, Reach::default()));
         }
@@ -253,8 +270,25 @@ impl Checkpoint<'_> {
         Ok((graph, reach))
     }
 
+    /// The graph built from nothing, by one thread.
+    fn linked_anew(&self, codes: &Codes) -> Result<(Graph, Reach), FileError> {
+        let (index, ef_construction) = (self.index, self.index.schema.hnsw.ef_construction);
+        let params = BuildParams { m: index.graph.m(), ef_construction, seed: index.linker.seed() };
+        let failed = |error: String| FileError::io("linking anew")(std::io::Error::other(error));
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(|_| step_back(KEEPING)).build();
+        let build = || {
+            let graph = graph::build(codes, params, &|_| give_way_now())?;
+            let reach = graph::repair(&graph, codes, ef_construction);
+            Ok::<_, GraphError>((graph, reach))
+        };
+        pool.map_err(|error| failed(error.to_string()))?
+            .install(build)
+            .map_err(|error| failed(error.to_string()))
+    }
+
     /// Codes by a codec trained afresh, when the one in use was trained on the first few vectors, or clips too much.
-    fn recoded(&self, layout: &Layout) -> Result<Option<Codes>, FileError> {
+    fn recoded(&self, layout: &Layout) -> Result<Option<Recoded>, FileError> {
         let (index, codec) = (self.index, self.index.codes.codec());
         if codec.kind == CodeKind::Raw {
             return Ok(None);
@@ -277,6 +311,7 @@ impl Checkpoint<'_> {
             return Ok(None);
         }
         let schema = &index.schema;
+        let before = codec.scale;
         let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
         row.resize(codec.stride(), 0);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
@@ -287,7 +322,9 @@ impl Checkpoint<'_> {
             codec.encode(&numbers, &mut row);
             rows.extend(&row)?;
         }
-        Ok(Some(Codes::new(codec, rows)))
+        // Links that were chosen by codes which hardly told the vectors apart.
+        let misled = off || before > COARSER * codec.scale;
+        Ok(Some(Recoded { codes: Codes::new(codec, rows), misled }))
     }
 
     fn gathered(&self, layout: &Layout) -> Result<Codes, FileError> {

@@ -31,6 +31,8 @@ use crate::vector::{CodeKind, Codec, Metric};
 const SERIAL: usize = 500;
 /// A codec trained on few vectors leaves this much room for larger numbers.
 const STRETCH: f32 = 1.5;
+/// Fewer vectors than this do not show what range others have.
+const FEW: usize = 100;
 
 /// What one record of the log changes.
 #[derive(Debug, Clone, Copy)]
@@ -474,7 +476,13 @@ impl Index {
                 codec.scale = (codec.scale * STRETCH).max(usual).min(1.0 / 127.0);
             }
             CodeKind::AffineU8 => {
-                let (low, high) = (codec.offset, codec.offset + 255.0 * codec.scale);
+                let (mut low, mut high) = (codec.offset, codec.offset + 255.0 * codec.scale);
+                if sample.len() < FEW * schema.dimension {
+                    // Few say little of the others: as far on the other side of 0, then, and what does not spread at all has a reach too.
+                    let size = sample.iter().fold(0.0f32, |size, number| size.max(number.abs()));
+                    let alike = sample.iter().all(|number| number == &sample[0]);
+                    (low, high) = if alike { (-size, size) } else { (low.min(-size), high.max(size)) };
+                }
                 let reach = ((high - low) * STRETCH).max(f32::MIN_POSITIVE * 256.0);
                 codec.offset = (low + high - reach) / 2.0;
                 codec.scale = reach / 255.0;

@@ -496,3 +496,59 @@ fn everything_goes_and_comes_back(tester: &mut Tester) {
         tester.check();
     }
 }
+
+/// Share of the exact ten nearest that walks find.
+fn recall_of_walks(tester: &mut Tester, queries: &[Vec<f32>]) -> f64 {
+    let view = tester.index.view(0);
+    let found = |query: &[f32], exact| -> Vec<u32> {
+        let params = SearchParams { k: 10, ef: 60, allowed: None, exact };
+        let found = view.search(&tester.index.query(query).expect("valid"), &params).expect("in range");
+        assert!(exact || found.kind == PlanKind::Graph, "{found:?}");
+        found.candidates.iter().map(|one| one.item).collect()
+    };
+    let hits = queries.iter().map(|query| {
+        let nearest = found(query, true);
+        found(query, false).iter().filter(|item| nearest.contains(item)).count()
+    });
+    hits.sum::<usize>() as f64 / (10 * queries.len()) as f64
+}
+
+#[test]
+fn a_first_vector_unlike_all_others_does_not_spoil_the_codes() {
+    // The same number everywhere; one near to nothing, one far from all others.
+    for first in [1.0, 1e-3, 3e4] {
+        let mut tester = Tester::new(Metric::L2, Element::F32, 5);
+        let mut random = Random(6);
+        put_all(&mut tester, "first", std::iter::once(vec![first; 8]));
+        let others: Vec<Vec<f32>> =
+            (0..size(6_000, 3_000)).map(|_| (0..8).map(|_| 0.6 * random.number()).collect()).collect();
+        put_all(&mut tester, "other", others.into_iter());
+        let queries: Vec<Vec<f32>> =
+            (0..30).map(|_| (0..8).map(|_| 0.6 * random.number()).collect()).collect();
+        if first == 1.0 {
+            let live = recall_of_walks(&mut tester, &queries);
+            assert!(live >= 0.95, "first {first}: {live} before the checkpoint");
+        }
+        tester.checkpoint(0);
+        let recall = recall_of_walks(&mut tester, &queries);
+        assert!(recall >= 0.98, "first {first}: {recall} after the checkpoint");
+    }
+}
+
+#[test]
+fn the_longest_that_were_deleted_push_nobody_out_of_a_dot_search() {
+    let mut tester = Tester::new(Metric::Dot, Element::F32, 7);
+    let mut random = Random(8);
+    let count = size(4_000, 2_000);
+    let vectors: Vec<Vec<f32>> = (0..count)
+        .map(|at| {
+            let length = if at < 150 { 6.0 } else { 1.0 };
+            (0..8).map(|_| length * random.number()).collect()
+        })
+        .collect();
+    put_all(&mut tester, "i", vectors.into_iter());
+    delete_all(&mut tester, (0..150).map(|at| format!("i{at}")));
+    let queries: Vec<Vec<f32>> = (0..30).map(|_| (0..8).map(|_| random.number()).collect()).collect();
+    let recall = recall_of_walks(&mut tester, &queries);
+    assert!(recall >= 0.98, "{recall}");
+}

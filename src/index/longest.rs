@@ -84,6 +84,8 @@ impl Index {
     /// Adds to what a walk nominated the longest that are nearer; returns how many it looked at.
     pub(super) fn nominate_longest(&self, task: &Task<'_>, most: usize, buffers: &mut Buffers) -> usize {
         let Some(longest) = &self.longest else { return 0 };
+        // Those that will not be returned would take the places of others here.
+        self.leave_out(task, &mut buffers.nominees);
         let open = task.selection.is_open() && self.graph.dead_nodes() == 0;
         let mut nodes = longest.iter().filter(|&node| open || self.passes(task, node));
         let mut looked = 0;

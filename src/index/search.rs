@@ -218,14 +218,18 @@ impl Index {
 
     /// Replaces `nearest` by the nominees that are likely among the k nearest, compared exactly.
     fn rerank_nominees(&self, task: &Task<'_>, buffers: &mut Buffers) {
-        // Nodes with something of a filter's carry it now, if nothing expires; of others that is only known while nothing
-        // changes.
-        if self.expiring() {
-            buffers.nominees.retain(|&(_, node)| self.has_any(task, node));
-        } else if task.selection.matching.is_none() && self.is_changing(task.view) {
-            buffers.nominees.retain(|&(_, node)| self.carries(task.view, node));
-        }
+        self.leave_out(task, &mut buffers.nominees);
         self.rerank(task.query, task.k, buffers);
+    }
+
+    /// Takes nodes off that carry nothing which may be returned. Nodes with something of a filter's carry it now, if nothing expires; of
+    /// others that is only known while nothing changes.
+    pub(super) fn leave_out(&self, task: &Task<'_>, nominees: &mut Vec<(f32, u32)>) {
+        if self.expiring() {
+            nominees.retain(|&(_, node)| self.has_any(task, node));
+        } else if task.selection.matching.is_none() && self.is_changing(task.view) {
+            nominees.retain(|&(_, node)| self.carries(task.view, node));
+        }
     }
 
     /// Whether there may be nodes that carry no item of the view.
