@@ -235,6 +235,8 @@ async fn pages_are_one_list_without_what_was_deleted() {
             .2,
         "/exact"
     );
+    let early = json!({"cursor": first["cursor"], "min_seq": 999_999});
+    assert_eq!(house.refused("POST", "/search", &early).await.2, "/min_seq");
     let house = house.reopen(true);
     assert_eq!(house.refused("POST", "/search", &next).await, (410, "gone".into(), "/cursor".into()));
 }
@@ -285,6 +287,9 @@ async fn a_fallback_serves_when_there_is_no_query_or_too_few_came_and_is_named()
     let answer = house.search(few.clone()).await;
     assert_eq!((&answer["fallback"], ids(&answer).len()), (&json!("min-results"), 20), "{answer}");
     assert!(ids(&answer).contains(&"i01".to_owned()) && ids(&answer).contains(&"i02".to_owned()));
+    let mut grouped = few.clone();
+    grouped["group_by"] = json!({"attribute": "section"});
+    assert_eq!(house.search(grouped).await["fallback"], "min-results");
     let enough = json!({"query": {"item": "i01"}, "profile": "home", "limit": 20});
     assert!(house.search(enough).await["fallback"].is_null());
     let mut filtered = few;
@@ -702,4 +707,22 @@ async fn a_backup_has_what_is_kept_beside_the_items() {
         assert!(restored.exclude_set("seen").is_some(), "built elsewhere: {built_elsewhere}");
         assert_eq!((restored.profiles().len(), restored.counts("i02").clicks), (1, 1));
     }
+}
+
+#[tokio::test]
+async fn an_item_tells_its_version_and_when_it_expires() {
+    let house = House::new().await;
+    let mut put = item(3);
+    (put["version"], put["expires_at"]) = (json!(7), json!("2099-01-01T00:00:00Z"));
+    house.fine("POST", "/items", &json!({"items": [put]})).await;
+    let told = house.fine("GET", "/items/i03", &Value::Null).await;
+    assert_eq!(
+        (&told["version"], &told["expires_at"]),
+        (&json!(7), &json!("2099-01-01T00:00:00Z")),
+        "{told}"
+    );
+    let told = house.fine("GET", "/items/i04", &Value::Null).await;
+    assert!(told.get("version").is_none() && told.get("expires_at").is_none(), "{told}");
+    let many = json!({"query": {"item": "i04"}, "return": {"attributes": vec!["size"; 5]}});
+    assert_eq!(house.refused("POST", "/search", &many).await.2, "/return/attributes");
 }

@@ -15,6 +15,7 @@ use shortlist::collection::{
     now_millis, publish,
 };
 use shortlist::index::{BuildOptions, Index, IndexBuilder, Schema, SearchParams};
+use shortlist::vector::Element;
 
 const DIMENSION: usize = 6;
 
@@ -493,4 +494,59 @@ fn a_published_index_that_cannot_take_over_leaves_writing_as_it_was() {
     assert_eq!(contents(&catalogue.get("shop").unwrap().index()).len(), 2);
     assert!(catalogue.reload().failed.is_empty(), "it is not tried again and again");
     assert_eq!(upsert(&collection, json!([{"id": "a", "vector": [0, 0, 1, 0, 0, 0]}])).unwrap().seq, 3);
+}
+
+#[test]
+fn a_collection_that_was_published_meanwhile_is_taken_up_not_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open_with(directory.path(), Mode::Mapped, settings()).unwrap();
+    let name: CollectionName = "shop".parse().unwrap();
+    let file = directory.path().join("built.slx");
+    let options = BuildOptions {
+        schema: schema(),
+        rows: 1,
+        threads: 1,
+        seed: 1,
+        covers: 0,
+        collection: None,
+        lineage: json!({}),
+        now: 0,
+    };
+    let mut builder = IndexBuilder::new(options).unwrap();
+    builder.push_rows(Element::F32, &[1.0f32.to_le_bytes(); DIMENSION].concat()).unwrap();
+    builder.push_item("a", None, &[None, None, None]).unwrap();
+    builder.finish(&file, &|_, _, _| ()).unwrap();
+    publish(directory.path(), &name, &file).unwrap();
+
+    let other = Schema::from_json(&json!({"dimension": DIMENSION, "metric": "cosine"})).unwrap();
+    assert!(catalogue.create(&name, other).unwrap_err().to_string().contains("schema"));
+    assert!(!catalogue.create(&name, schema()).unwrap(), "it was there");
+    assert_eq!(catalogue.get("shop").unwrap().index().items(), 1);
+}
+
+#[test]
+fn writes_go_on_when_a_file_could_not_take_over_after_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    for n in 0..400 {
+        upsert(&collection, json!([{"id": format!("i{n}"), "vector": Random(n).vector()}])).unwrap();
+    }
+    collection.checkpoint().unwrap();
+    // This one is not reopened onto: the index that is open covers less than the log still has.
+    upsert(&collection, json!([{"id": "more", "vector": Random(0).vector()}])).unwrap();
+    collection.checkpoint().unwrap();
+    upsert(&collection, json!([{"id": "last", "vector": Random(1).vector()}])).unwrap();
+    assert_eq!((collection.index().covers(), collection.manifest().covers), (400, 401));
+    let home = directory.path().join("shop");
+    let name = format!("index-{}.slx", uuid::Uuid::new_v4());
+    std::fs::copy(home.join(&collection.manifest().file), home.join(&name)).unwrap();
+    let mut manifest = serde_json::to_value(collection.manifest()).unwrap();
+    manifest["file"] = json!(name);
+    // As if of another collection: this one is closed for it, and the log is not its own.
+    manifest["collection"] = json!(uuid::Uuid::new_v4().to_string());
+    std::fs::write(home.join("manifest.json"), manifest.to_string()).unwrap();
+    assert_eq!(catalogue.reload().failed.len(), 1);
+    let again = upsert(&collection, json!([{"id": "b", "vector": Random(2).vector()}])).unwrap();
+    assert_eq!(again.seq, 403);
+    assert_eq!(contents(&collection.index()).len(), 403);
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
-use super::publish::{install, sync_directory};
+use super::publish::{install_new, sync_directory};
 use super::served::WriteSettings;
 use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
@@ -232,15 +232,16 @@ impl Catalogue {
 
     /// Makes an empty collection; false when it is there with the same schema. Blocking.
     pub fn create(&self, name: &CollectionName, schema: Schema) -> Result<bool, CatalogueError> {
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = self.get(name.as_str()) {
-            let existing = collection.index().schema().clone();
-            let same = existing == schema;
-            let other = || CatalogueError::OtherSchema {
-                name: name.clone(),
-                existing: existing.to_json().to_string(),
-            };
-            return if same { Ok(false) } else { Err(other()) };
+            return has_schema(&collection, &schema).map(|()| false);
+        }
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been published since the last look: that is taken up, not overwritten.
+        if self.get(name.as_str()).is_none() {
+            self.take_up(name)?;
+        }
+        if let Some(collection) = self.get(name.as_str()) {
+            return has_schema(&collection, &schema).map(|()| false);
         }
         let directory = self.dir.join(name.as_str());
         fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
@@ -257,13 +258,19 @@ impl Catalogue {
         };
         let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
         IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
-        install(&self.dir, name, &file, collection, 0)?;
+        install_new(&self.dir, name, &file, collection, 0)?;
+        self.take_up(name)?;
+        Ok(true)
+    }
+
+    /// Opens a collection that is not served yet, if there is one of the name. Under the lock of reloads.
+    fn take_up(&self, name: &CollectionName) -> Result<(), CatalogueError> {
         if let Some(opened) = self.open_collection(name, None)?.collection() {
             let mut collections = Collections::clone(&self.collections.load());
             collections.insert(name.to_string(), opened);
             self.collections.store(Arc::new(collections));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Deletes a collection with everything in it; false when there is none. Blocking.
@@ -432,6 +439,16 @@ fn remove_deleted(dir: &Path) -> Result<(), CatalogueError> {
         }
     }
     Ok(())
+}
+
+/// Refuses another schema than a collection has.
+fn has_schema(collection: &Collection, schema: &Schema) -> Result<(), CatalogueError> {
+    let index = collection.index();
+    if index.schema() == schema {
+        return Ok(());
+    }
+    let existing = index.schema().to_json().to_string();
+    Err(CatalogueError::OtherSchema { name: collection.name().clone(), existing })
 }
 
 fn lock(dir: &Path) -> Result<File, CatalogueError> {

@@ -9,6 +9,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -138,7 +139,7 @@ impl Inner {
         if self.state_is_aside() {
             return;
         }
-        let covered = self.manifest().covers;
+        let covered = self.durable_covers.load(Relaxed);
         if let Err(error) = commit.log.discard_through(covered) {
             tracing::warn!(collection = %self.name, "covered log segments are still there: {error}");
         }

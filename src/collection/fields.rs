@@ -18,7 +18,12 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub fn check(index: &'a Index, fill: &Return) -> Result<Self, SearchError> {
         let schema = &index.schema().attributes;
-        let mut attributes = Vec::with_capacity(fill.attributes.len());
+        let (names, known) = (fill.attributes.len(), schema.iter().count());
+        if names > known {
+            let reason = format!("{names} attributes are named, the collection has {known}");
+            return Err(SearchError::invalid("/return/attributes", reason));
+        }
+        let mut attributes = Vec::with_capacity(names);
         for (at, name) in fill.attributes.iter().enumerate() {
             // The schema's own copy of the name outlives the request.
             match schema.iter().zip(0..).find(|((known, _), _)| known == name) {

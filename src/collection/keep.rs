@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::commit::Commit;
 use super::publish::{publisher_lock, remove_strays, seal};
 use super::recent;
 use super::served::{IndexRef, Inner};
-use super::write::WriteBatch;
+use super::write::{EXPIRED_AT_A_TIME, WriteBatch, WriteError, Written};
 use super::{CatalogueError, Manifest, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{ItemFacts, format_time};
@@ -147,10 +147,15 @@ impl Inner {
             let _one = self.keeper.one_at_a_time();
             self.sweep(&index, least);
         }
-        if index.has_expiring() && expired.elapsed() >= EXPIRY {
+        if index.has_expiring() && (expired.elapsed() >= EXPIRY || self.more_expired.swap(false, Relaxed)) {
             *expired = Instant::now();
-            // What could not be deleted now is hidden anyway, and tried again.
-            self.queue.push(WriteBatch::expire(), Box::new(|_| ()));
+            let more = Arc::clone(&self.more_expired);
+            // What could not be deleted now is hidden anyway, and tried again: soon, if there may be more.
+            let reply = move |written: Result<Written, WriteError>| {
+                let deleted = written.ok().and_then(|written| written.deleted).unwrap_or(0);
+                more.store(deleted >= EXPIRED_AT_A_TIME, Relaxed);
+            };
+            self.queue.push(WriteBatch::expire(), Box::new(reply));
         }
         drop(index);
         if room || self.is_checkpoint_due() {
@@ -175,7 +180,7 @@ impl Inner {
             // What is kept beside the items is older than the index: the records between are needed until a checkpoint has it.
             return 0;
         }
-        let (settings, covered) = (&self.settings, self.manifest().covers);
+        let (settings, covered) = (&self.settings, self.durable_covers.load(Relaxed));
         let kept_at_most = match settings.log_max_bytes {
             0 => settings.log_retention_bytes,
             // Half is for what no file covers yet.
@@ -257,7 +262,13 @@ impl Inner {
             return Ok(());
         }
         let new = self.write_checkpoint(&index, None)?;
-        self.publish_checkpoint(&new)?;
+        if let Err(error) = self.publish_checkpoint(&new) {
+            if self.manifest().file != new.name {
+                // Nothing names it, and it has the room that the next one needs.
+                let _ = fs::remove_file(&new.path);
+            }
+            return Err(error);
+        }
         if let Some(commit) = &mut *self.commit() {
             self.note_covered(commit, new.seq);
         }
@@ -375,6 +386,9 @@ impl Inner {
         let is_there = || Manifest::read(&self.directory).is_ok_and(|found| found.as_ref() == Some(&new));
         if written.is_ok() || is_there() {
             *self.manifest() = new.clone();
+        }
+        if written.is_ok() {
+            self.durable_covers.store(new.covers, Relaxed);
         }
         written
     }

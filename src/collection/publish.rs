@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{AttributeSpec, format_time};
-use crate::index::Index;
+use crate::index::{Index, Schema};
 use crate::log::{Disk, first_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
@@ -138,7 +138,15 @@ fn check_schema(directory: &Path, current: &str, file: &Path) -> Result<(), Cata
             new.embedding.as_deref().unwrap_or("")
         ))
     };
-    match current.attributes.iter().find_map(differs).or_else(tower) {
+    let vectors = || {
+        let of = |schema: &Schema| (schema.dimension, schema.metric, schema.element);
+        let ((d, metric, element), (other_d, other_metric, other_element)) = (of(current), of(new));
+        let told = format!(
+            "vectors are {d} x {element}, {metric}, in the file {other_d} x {other_element}, {other_metric}"
+        );
+        (of(current) != of(new)).then_some(told)
+    };
+    match vectors().or_else(|| current.attributes.iter().find_map(differs)).or_else(tower) {
         None => Ok(()),
         Some(reason) => {
             let reason = format!("{reason}: the schema has changed since the export, export again");

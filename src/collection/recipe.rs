@@ -77,7 +77,12 @@ pub(super) struct Chosen {
 impl Chosen {
     /// A pointer into the profile as one into the request.
     pub fn pointer(&self, inside: &str) -> String {
-        if self.name.is_some() && !self.patched { "/profile".to_owned() } else { format!("/rank{inside}") }
+        if self.is_stored() { "/profile".to_owned() } else { format!("/rank{inside}") }
+    }
+
+    /// Whether it is a stored one as it stands: of others the client names the rules.
+    pub fn is_stored(&self) -> bool {
+        self.name.is_some() && !self.patched
     }
 
     pub fn profile(&self) -> Option<&Profile> {

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::commit::Commit;
@@ -48,6 +49,7 @@ impl Inner {
         let take = |new: &Index| {
             new.copy_notes(&self.index());
             *self.manifest() = manifest.clone();
+            self.durable_covers.store(manifest.covers, Relaxed);
         };
         self.replace(new, &path, take)?;
         Ok(true)

@@ -15,6 +15,7 @@ use super::limits::SearchLimits;
 use super::page::{Cursors, keep_list, next_page};
 use super::query::{Part, Prepared, Resolved, resolve};
 use super::recipe::{Chosen, choose};
+use super::request::START;
 use super::request::SearchRequest;
 use super::retrieve::{Effort, Pool, retrieve};
 use super::rules::RuleCounts;
@@ -159,9 +160,6 @@ fn answer<'a>(
     Ok(made)
 }
 
-/// Begins a list that is paged.
-const START: &str = "start";
-
 pub(super) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
@@ -261,12 +259,23 @@ impl<'m> Search<'_, 'm> {
         let mut found = self.ranked(query, fallback, effort)?;
         if let Some(group_by) = group_by.filter(|_| self.request.candidates.is_none()) {
             for _ in 0..WIDER {
-                let exhausted = found.pool.candidates.len() < effort.wanted || found.pool.plan.interrupted;
+                let exhausted = found.pool.candidates.len() < effort.wanted
+                    || effort.wanted >= self.limits.candidates
+                    || found.pool.plan.interrupted;
                 if exhausted || group_by.count(self.moment.index, &found.ranked) >= self.request.limit() {
                     break;
                 }
                 effort.wanted = (effort.wanted * 4).min(self.limits.candidates);
-                found = self.ranked(query, fallback, effort)?;
+                let mut wider = self.ranked(query, fallback, effort)?;
+                let groups = |found: &FoundList| group_by.count(self.moment.index, &found.ranked);
+                // Cut short, it may know fewer than the one before.
+                if wider.pool.plan.interrupted && groups(&wider) < groups(&found) {
+                    found.pool.plan.interrupted = true;
+                    wider.shortfalls.retain(|shortfall| shortfall.name == BUDGET);
+                    found.shortfalls.append(&mut wider.shortfalls);
+                    break;
+                }
+                found = wider;
             }
         }
         // Once a request, however often it was ranked.
@@ -295,7 +304,8 @@ impl<'m> Search<'_, 'm> {
             reason = Some("budget");
         }
         let mut ranking = self.order(query, &pool, &extras, length)?;
-        let least = self.chosen.recipe.as_ref().map_or(0, |recipe| recipe.min_results).min(length);
+        let least = self.chosen.recipe.as_ref().map_or(0, |recipe| recipe.min_results);
+        let least = least.min(self.request.limit());
         if reason.is_none()
             && ranking.results.len() < least
             && self.join_fallback(query, &mut pool, effort)?
@@ -307,7 +317,7 @@ impl<'m> Search<'_, 'm> {
         rules.extend(dropped);
         if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
             shortfalls.push(Shortfall {
-                name: "budget_ms".to_owned(),
+                name: BUDGET.to_owned(),
                 wanted: budget as usize,
                 got: (micros(self.moment.started) / 1_000) as usize,
                 reason: "the search was cut short: these are the best by then".to_owned(),
@@ -386,7 +396,7 @@ impl<'m> Search<'_, 'm> {
         if let Some(filter) = profile.filter() {
             filters.push(self.bound(filter, &self.chosen.pointer("/filter"))?);
         }
-        let is_counted = self.chosen.name.is_some() && self.moment.rules.is_some();
+        let is_counted = self.chosen.is_stored() && self.moment.rules.is_some();
         let mut dropped = Vec::new();
         for drop in profile.drops(&self.context).map_err(|error| self.in_profile(error))? {
             let before = if is_counted { self.passing(filters)?.count(self.view()) } else { 0 };
@@ -429,6 +439,9 @@ impl<'m> Search<'_, 'm> {
 
     /// Adds to the counters of a stored profile's rules.
     fn count_rules(&self, rules: Vec<RuleCount>) {
+        if !self.chosen.is_stored() {
+            return;
+        }
         let name = self.chosen.name.as_deref().and_then(|name| name.rsplit_once('@'));
         if let (Some((profile, _)), Some(counts)) = (name, self.moment.rules) {
             counts.add(profile, rules.into_iter());
@@ -496,6 +509,8 @@ impl<'m> Search<'_, 'm> {
     }
 }
 
+/// The shortfall of a search that was cut short.
+const BUDGET: &str = "budget_ms";
 /// The shortfall of a list that is short.
 const RESULTS: &str = "results";
 

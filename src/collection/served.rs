@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -170,6 +170,8 @@ pub(super) struct Inner {
     pub mode: Mode,
     pub settings: WriteSettings,
     pub manifest: Mutex<Manifest>,
+    /// What the manifest's file covers of the log, as far as that is known to be on disk: no more of the log may go.
+    pub durable_covers: AtomicU64,
     /// Held while the manifest's file and what is known of it may differ. Never waited for by who only reads.
     pub publishing: Mutex<()>,
     /// A later manifest whose index could not take over: it is not tried again and again.
@@ -195,6 +197,8 @@ pub(super) struct Inner {
     pub startup: Arc<Startup>,
     /// Microseconds that the last checkpoint took.
     pub checkpoint_us: AtomicU64,
+    /// Whether more has expired than was deleted at a time.
+    pub more_expired: Arc<AtomicBool>,
     /// Links that sweeps have put in place of others.
     pub repaired_links: AtomicU64,
     /// The log's size as the committer saw it last, so that nobody waits for him to learn it.
@@ -223,6 +227,7 @@ impl Collection {
             directory: directory.to_owned(),
             mode,
             settings: settings.clone(),
+            durable_covers: AtomicU64::new(manifest.covers),
             manifest: Mutex::new(manifest),
             open: ArcSwap::from_pointee(OpenIndex::new(index)),
             publishing: Mutex::new(()),
@@ -238,6 +243,7 @@ impl Collection {
             warm_us: AtomicU64::new(0),
             startup,
             checkpoint_us: AtomicU64::new(0),
+            more_expired: Arc::default(),
             repaired_links: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             log_segments: AtomicU64::new(0),
@@ -466,7 +472,13 @@ impl Inner {
         let manifest = self.manifest().clone();
         let collection = Uuid::try_parse(&manifest.collection).unwrap_or_default().into_bytes();
         let facts = self.index().file().header().facts.clone();
-        let start = Position { seq: facts.covers, hash: facts.covers_hash };
+        let applied = self.index().seq();
+        let start = if applied > facts.covers {
+            // Of a collection that was closed and is resumed: the log before may be gone, covered by a later file.
+            Position { seq: applied, hash: [0; 32] }
+        } else {
+            Position { seq: facts.covers, hash: facts.covers_hash }
+        };
         let options = LogOptions { segment_bytes: self.settings.segment_bytes };
         let identity = Identity { collection, shard: 0 };
         let storage = Box::new(Disk::new(&directory));
@@ -474,8 +486,9 @@ impl Inner {
         let (log, opened) = Log::open(storage, identity, start, options).map_err(of_log)?;
         self.tell(&opened);
         let started = Instant::now();
+        self.register.begin_at(log.last().seq.max(applied));
         // What was applied before the collection was closed and resumed is not applied again.
-        let from = self.index().seq();
+        let from = applied;
         let replayed = self.replay(&log, from).map_err(|reason| CatalogueError::Replay {
             directory: directory.clone(),
             reason: reason.to_string(),
@@ -583,7 +596,10 @@ fn restore(register: &Register, index: &Index, directory: &Path) -> Result<(), C
 
 /// Applies batches with all threads of the machine.
 pub(super) fn apply_to(index: &Index, batches: &[Batch<'_>]) -> Result<(), ReplayError> {
-    let items = batches.iter().map(|batch| batch.changes.len()).sum();
+    // Deletes need no room, and are what makes some.
+    let puts =
+        |batch: &Batch<'_>| batch.changes.iter().filter(|change| matches!(change, Change::Put(_))).count();
+    let items = batches.iter().map(puts).sum();
     if !index.has_room(items, 0) {
         return Err(ReplayError::Room { items });
     }

@@ -20,7 +20,7 @@ use crate::attributes::{AttributeSchema, Cell, Filter, FilterContext, ItemFacts,
 use crate::index::{Change, Index, Put, View};
 
 /// Expired items that one write deletes, at most.
-const EXPIRED_AT_A_TIME: usize = 10_000;
+pub(super) const EXPIRED_AT_A_TIME: usize = 10_000;
 
 /// Items to put. Unknown fields are errors.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -519,8 +519,11 @@ impl Resolver<'_> {
         let expired = self.all.all();
         let expired = expired.iter().filter(|&slot| !self.view.sees(slot)).take(EXPIRED_AT_A_TIME);
         for slot in expired {
-            let (version, _) = self.all.version(slot);
+            let (version, expires_at) = self.all.version(slot);
             let id = self.all.id(slot).to_owned();
+            let known = Known { is_there: false, inserted_at: self.now, version, expires_at };
+            self.own.insert(id.clone(), known);
+            count(&mut self.written.deleted);
             changes.push(Change::Delete { id, version, at: self.now });
         }
     }

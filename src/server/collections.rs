@@ -79,6 +79,12 @@ pub(super) struct ItemDocument {
     inserted_at: String,
     /// Sequence number of its last change.
     seq: u64,
+    /// The caller's version of it, if it was put with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    /// When it expires, RFC 3339, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     /// What its events have counted.
     events: Events,
 }
@@ -190,6 +196,7 @@ fn read_item(collection: &Collection, id: &str, with_vector: bool) -> Result<Ite
         index.vector(item, &mut vector);
         vector
     });
+    let (version, expires_at) = index.version(item);
     let Counts { impressions, clicks, conversions, value } = collection.counts(id);
     Ok(ItemDocument {
         id: id.to_owned(),
@@ -197,6 +204,8 @@ fn read_item(collection: &Collection, id: &str, with_vector: bool) -> Result<Ite
         vector,
         inserted_at: format_time(index.inserted_at(item)),
         seq: ItemFacts::seq(index, item),
+        version: (version != 0).then_some(version),
+        expires_at: (expires_at != 0).then(|| format_time(expires_at)),
         events: Events { impressions, clicks, conversions, value },
     })
 }

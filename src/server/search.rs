@@ -174,7 +174,7 @@ fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answ
     let collection = state.collection(name)?;
     let answered = state.pool.here(|| {
         let request = serde_json::from_slice::<SearchRequest>(bytes).ok().filter(SearchRequest::is_short)?;
-        let ahead = check_seq(&collection, request.min_seq);
+        let ahead = check_seq(&collection, request.awaited_seq());
         Some(ahead.and_then(|()| search(&collection, request, &state.config.limits)))
     });
     answered.transpose().map(Option::flatten)
@@ -182,7 +182,7 @@ fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answ
 
 fn write_one(job: &Job<'_>) -> Answered {
     let request = body::parse::<SearchRequest>(job.bytes)?;
-    job.check_seq(request.min_seq)?;
+    job.check_seq(request.awaited_seq())?;
     let search = |request| search(job.collection, request, job.limits);
     let written = if request.is_short() { job.pool.timed(|| search(request)) } else { search(request) }?;
     if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
@@ -263,7 +263,7 @@ type BatchSearch = (Result<SearchRequest, Problem>, Option<Value>);
 
 fn write_batch(job: &Job<'_>) -> Answered {
     if let Some(searches) = usual_batch(job) {
-        job.check_seq(searches.iter().filter_map(|search| search.min_seq).max())?;
+        job.check_seq(searches.iter().filter_map(SearchRequest::awaited_seq).max())?;
         return write_answers(job, searches.into_iter().map(|search| (Ok(search), None)));
     }
     let batch = body::parse::<BatchRequest>(job.bytes)?;

@@ -53,14 +53,14 @@ pub(super) async fn create(
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
     let catalogue = Arc::clone(&state.catalogue);
     let key = name.clone();
-    let made = state
-        .run(move |_| {
-            let json = body::parse::<Value>(&bytes)?;
-            let schema =
-                Schema::from_json(&json).map_err(|reason| Problem::new(Kind::InvalidValue, reason))?;
-            catalogue.create(&name, schema).map_err(refused)
-        })
-        .await??;
+    // Not on the pool: it waits for whatever is being taken up.
+    let made = tokio::task::spawn_blocking(move || {
+        let json = body::parse::<Value>(&bytes)?;
+        let schema = Schema::from_json(&json).map_err(|reason| Problem::new(Kind::InvalidValue, reason))?;
+        catalogue.create(&name, schema).map_err(refused)
+    });
+    let made =
+        made.await.map_err(|_| Problem::new(Kind::Internal, "it was not made; the log says how"))??;
     let collection = state.collection(key.as_str())?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(document(&collection))))
@@ -101,7 +101,12 @@ pub(super) async fn remove(
     let name = collection_name(&path(name)?)?;
     let catalogue = Arc::clone(&state.catalogue);
     let key = name.clone();
-    if state.run(move |_| catalogue.delete(&key).map_err(refused)).await?? {
+    // Not on the pool, as above.
+    let deleted = tokio::task::spawn_blocking(move || catalogue.delete(&key).map_err(refused));
+    let deleted = deleted
+        .await
+        .map_err(|_| Problem::new(Kind::Internal, "it may be there yet; the log says how"))??;
+    if deleted {
         return Ok(Json(serde_json::json!({"deleted": name.as_str()})));
     }
     Err(Problem::new(Kind::UnknownCollection, format!("there is no collection {:?}", name.as_str())))

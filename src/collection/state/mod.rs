@@ -122,6 +122,15 @@ impl Register {
         self.recent.store(Arc::new(vec![Arc::new(state)]));
     }
 
+    /// A state that was kept beside an index may be ahead of its log, which was lost or begun anew: the records that come next are
+    /// newer than it all the same.
+    pub fn begin_at(&self, last: u64) {
+        let newest = self.newest();
+        if newest.seq > last {
+            self.restore(State { seq: last, ..State::clone(&newest) });
+        }
+    }
+
     /// Applies the notes of records that are about to be published, and forgets the counters of ids that they delete. One
     /// thread at a time, in the order of the log; what the state has already is passed over.
     pub fn apply(&self, records: &[(u64, Vec<crate::index::Change>)]) -> Result<(), String> {

@@ -252,3 +252,15 @@ fn sets_differ_by_what_came_and_went() {
     assert_eq!(sorted(before.beyond(&after).collect()), ids(5..7));
     assert_eq!(before.beyond(&before).count(), 0);
 }
+
+#[test]
+fn a_state_ahead_of_its_log_takes_what_comes() {
+    let register = Register::default();
+    register.apply(&[(1_000, note(&counts("a", 1, "e1")))]).unwrap();
+    register.begin_at(2_000);
+    assert_eq!(register.newest().seq, 1_000);
+    // Its log was lost: the next record is the first.
+    register.begin_at(0);
+    register.apply(&[(1, note(&counts("a", 2, "e2")))]).unwrap();
+    assert_eq!(count_of(&register.newest(), "a"), 3);
+}

@@ -1,9 +1,11 @@
 //! `shortlist log`: what is in a collection's log, and the operator's decision about a damaged one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
+use shortlist::arena::Mode;
+use shortlist::collection::{Catalogue, WriteSettings};
 use shortlist::log::{Disk, inspect, truncate};
 
 use crate::input::grouped;
@@ -54,14 +56,34 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Inspect { collection, json } => show(&disk(collection)?, *json),
         Action::Truncate { collection, file, at } => {
-            let done = truncate(&mut disk(collection)?, file, *at)?;
-            let removed = done.removed.len();
-            output::line(format!("gave up {} bytes, {removed} segments removed", grouped(done.bytes.into())))
+            let mut disk = disk(collection)?;
+            let _lock = lock_out_servers(collection)?;
+            let records = |disk: &Disk| -> Result<u64> {
+                Ok(inspect(disk)?.iter().map(|segment| segment.records).sum())
+            };
+            let before = records(&disk)?;
+            let done = truncate(&mut disk, file, *at)?;
+            let (removed, given_up) = (done.removed.len(), before - records(&disk)?);
+            let bytes = grouped(done.bytes.into());
+            output::line(format!(
+                "gave up {bytes} bytes with {given_up} sound records, {removed} segments removed"
+            ))
         }
     }
 }
 
-fn disk(collection: &std::path::Path) -> Result<Disk> {
+/// Holds the lock of the data directory that the collection lies in, if servers use it: one that runs would write on to what is removed.
+fn lock_out_servers(collection: &Path) -> Result<Option<Catalogue>> {
+    let collection = collection.canonicalize().with_context(|| collection.display().to_string())?;
+    let is_log = collection.file_name().is_some_and(|name| name == "log");
+    let data = if is_log { collection.parent().and_then(Path::parent) } else { collection.parent() };
+    match data.filter(|data| data.join("serve.lock").exists()) {
+        Some(data) => Ok(Some(Catalogue::lock(data, Mode::Mapped, WriteSettings::default())?)),
+        None => Ok(None),
+    }
+}
+
+fn disk(collection: &Path) -> Result<Disk> {
     let log = collection.join("log");
     let directory = if log.is_dir() { log } else { collection.to_owned() };
     if !directory.is_dir() {
