@@ -147,6 +147,7 @@ fn measure(catalogue: &Catalogue, document: &Value, explain: bool, requests: u64
         let candidates = catalogue.candidates(request);
         let input = RankInput {
             candidates: &candidates,
+            ordered: false,
             newcomers: &[],
             pinned: &[],
             why: &[],

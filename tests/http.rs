@@ -629,6 +629,40 @@ async fn more_connections_than_the_limit_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn a_batch_ends_with_problems_when_its_answers_are_too_many() {
+    let mut config = ServerConfig::default();
+    config.limits.answer_bytes = 5_000;
+    let house = House::new(config);
+    let searches = json!({"searches": vec![json!({"query": {"item": "item-1"}, "limit": 50}); 4]});
+    let (status, batch) = house.post("/v1/collections/shop/search/batch", searches.to_string()).await;
+    assert_eq!(status, 200, "{batch}");
+    let statuses: Vec<_> =
+        batch["answers"].as_array().unwrap().iter().map(|one| one["status"].clone()).collect();
+    assert!(statuses[0] == 200 && statuses[3] == 400 && statuses.len() == 4, "{statuses:?}");
+    let problem = &batch["answers"][3]["problem"];
+    assert_eq!((&problem["type"], &problem["limit"]), (&json!("/problems/limit-exceeded"), &json!(5_000)));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_cut_off() {
+    let mut config = ServerConfig::default();
+    config.limits.connections = 1;
+    config.limits.request_timeout = Duration::from_millis(500);
+    let server = start(config).await;
+    let mut greedy = TcpStream::connect(server.address).await.unwrap();
+    let body = r#"{"query":{"item":"item-1"},"limit":99,"return":{"vector":true}}"#;
+    let length = body.len();
+    let ask = format!(
+        "POST /v1/collections/shop/search HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    // More than what the kernel keeps for a connection; none of it is read.
+    let writing =
+        tokio::time::timeout(Duration::from_secs(2), greedy.write_all(ask.repeat(3_000).as_bytes())).await;
+    let live = exchange(server.address, b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(live.starts_with("HTTP/1.1 200"), "after {writing:?}: {live}");
+}
+
+#[tokio::test]
 async fn the_end_is_graceful_and_frees_the_directory() {
     let server = start(ServerConfig::default()).await;
     let mut kept = TcpStream::connect(server.address).await.unwrap();

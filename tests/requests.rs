@@ -277,7 +277,9 @@ async fn a_fallback_serves_when_there_is_no_query_or_too_few_came_and_is_named()
             Some("/query")
         );
     }
-    // By a term the order of the fallback is the order of the answer.
+    // The order of the fallback is that of the answer, where the profile's score leaves ties, or makes it so by a term.
+    let answer = house.search(json!({"profile": "home", "limit": 6})).await;
+    assert_eq!(ids(&answer), named(popular[..6].iter().copied()));
     let rank =
         json!({"score": {"similarity": 0, "terms": [{"attribute": "size", "weight": 1, "missing": 0}]}});
     let answer = house.search(json!({"profile": "home", "rank": rank, "limit": 6})).await;

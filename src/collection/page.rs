@@ -184,6 +184,13 @@ pub(super) fn keep_list(
             now: search.moment.now,
             limit,
         };
+        let bytes = list.bytes();
+        if bytes > BYTES {
+            let reason = format!(
+                "the list would take {bytes} bytes, {BYTES} are kept: fewer `candidates`, or no `explain`"
+            );
+            return Err(SearchError::invalid("/candidates", reason));
+        }
         made.cursor = Some(cursors.keep(list, limit, Instant::now()));
     }
     Ok(page)

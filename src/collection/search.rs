@@ -489,6 +489,7 @@ impl<'m> Search<'_, 'm> {
         let view = self.view();
         let input = RankInput {
             candidates: &pool.candidates,
+            ordered: !pool.has_similarities,
             newcomers: &extras.newcomers,
             pinned: &extras.pinned,
             why: &extras.why,

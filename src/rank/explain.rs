@@ -58,7 +58,9 @@ impl Explainer<'_> {
         let place = self.pool.place(candidate.item).filter(|place| *place < self.pool.main);
         let score = fields["score"].as_f64().unwrap_or_default();
         let u = fields["u"].as_f64().unwrap_or_default();
-        let scored = Scored { item: candidate.item, similarity: candidate.similarity, u, score };
+        // What is no candidate stands behind those that are.
+        let tie = place.map_or(u32::MAX, |place| self.pool.scored[place].place);
+        let scored = Scored { item: candidate.item, similarity: candidate.similarity, u, score, place: tie };
         let by_score = self.pool.better(&scored, self.scorer.input.facts);
         fields.insert("position".to_owned(), json!({"by_score": by_score + 1, "final": null}));
         let because = match place {

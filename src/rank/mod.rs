@@ -64,6 +64,8 @@ pub trait ItemVectors {
 pub struct RankInput<'a> {
     /// The candidates, each item once, in any order.
     pub candidates: &'a [Candidate],
+    /// Whether that order counts between equal scores: of candidates without similarities, such as a list that was given.
+    pub ordered: bool,
     /// Newcomers for the explore slots ([`Profile::explore`]); they may be candidates too.
     pub newcomers: &'a [Candidate],
     /// The items of [`Profile::pins`] that may be shown.

@@ -131,8 +131,8 @@ fn descending(number: f64) -> u64 {
     if bits >> 63 == 0 { !(bits | 1 << 63) } else { bits }
 }
 
-/// Better first: by score, then u, then the id's bytes.
+/// Better first: by score, then u, then the order that they came in if it means something, then the id's bytes.
 fn order(a: &Scored, b: &Scored, facts: &dyn ItemFacts) -> Ordering {
-    let by_number = b.score.total_cmp(&a.score).then(b.u.total_cmp(&a.u));
+    let by_number = b.score.total_cmp(&a.score).then(b.u.total_cmp(&a.u)).then(a.place.cmp(&b.place));
     by_number.then_with(|| facts.id(a.item).as_bytes().cmp(facts.id(b.item).as_bytes()))
 }

@@ -20,6 +20,8 @@ pub(super) struct Scored {
     pub(super) similarity: f32,
     pub(super) u: f64,
     pub(super) score: f64,
+    /// Breaks ties: its place among candidates that have an order, 0 among others.
+    pub(super) place: u32,
 }
 
 /// How one candidate's score came about.
@@ -133,11 +135,12 @@ impl<'a> Scorer<'a> {
         let steps: Vec<(Step, &Bitset)> =
             self.rules.iter().zip(hits).map(|(change, hits)| (change.step, hits)).collect();
         let scores = combine_all(bases, &steps);
-        let scored = |((candidate, u), score): ((&Candidate, &f64), f64)| {
+        let ordered = self.input.ordered;
+        let scored = |(((place, candidate), u), score): (((u32, &Candidate), &f64), f64)| {
             let Candidate { item, similarity } = *candidate;
-            Scored { item, similarity, u: *u, score }
+            Scored { item, similarity, u: *u, score, place: if ordered { place } else { 0 } }
         };
-        candidates.iter().zip(utilities).zip(scores).map(scored).collect()
+        (0..).zip(candidates).zip(utilities).zip(scores).map(scored).collect()
     }
 
     /// A base with the effects of these rules, which come in ascending order.

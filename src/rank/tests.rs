@@ -46,6 +46,7 @@ impl World {
     ) -> RankInput<'a> {
         RankInput {
             candidates,
+            ordered: false,
             newcomers: &[],
             pinned: &[],
             why: &[],

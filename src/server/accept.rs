@@ -177,8 +177,10 @@ async fn accept(
         };
         let began = Arc::new(AtomicBool::new(false));
         let service = Began { router: router.clone(), began: Arc::clone(&began) };
-        let connection =
-            builder.serve_connection(TokioIo::new(prepared(stream)), TowerToHyperService::new(service));
+        let connection = builder.serve_connection(
+            TokioIo::new(prepared(stream, limits.request_timeout)),
+            TowerToHyperService::new(service),
+        );
         let connection = connections.watch(connection.into_owned());
         let timeout = limits.header_timeout;
         tokio::spawn(async move {
@@ -201,9 +203,14 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-fn prepared(stream: TcpStream) -> TcpStream {
+/// Answers go out at once, and to a client that takes nothing of one for so long no more: the kernel ends the connection.
+fn prepared(stream: TcpStream, taking: Duration) -> TcpStream {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let millis = u32::try_from(taking.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, millis) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
     }
     stream
 }

@@ -57,6 +57,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Searches in one batch.
     pub batch: usize,
+    /// Bytes of a batch's answers after which no more of its searches are answered.
+    pub answer_bytes: usize,
     /// Searches that wait for a thread; more are refused with 503.
     pub queue: usize,
     /// Exports and backups that are under way at once; more are refused with 503.
@@ -80,6 +82,7 @@ impl Default for Limits {
             search: SearchLimits::default(),
             body_bytes: 16 << 20,
             batch: 1_000,
+            answer_bytes: 256 << 20,
             queue: 1_024,
             copies: 4,
             connections: 1_024,

@@ -298,6 +298,7 @@ fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> 
         }
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
+        let search = search.and_then(|search| check_bytes(json.len(), job.limits).map(|()| search));
         match search.and_then(|search| write_answer(job.collection, search, &job.limits.search, &mut json)) {
             Ok(nodes) => {
                 visited += nodes;
@@ -315,6 +316,18 @@ fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> 
     }
     json.extend_from_slice(b"]}");
     Ok(Written { json, visited })
+}
+
+/// Refuses a search whose batch has answers of so many bytes already.
+fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), Problem> {
+    let limit = limits.answer_bytes;
+    if bytes <= limit {
+        return Ok(());
+    }
+    let detail = format!(
+        "the answers before have {bytes} bytes, allowed are {limit} (setting `limits.answer_bytes`): send it in another batch"
+    );
+    Err(Problem::new(Kind::LimitExceeded, detail).value(bytes).limit(limit))
 }
 
 fn merged(defaults: Option<&Value>, patch: Value) -> Value {
