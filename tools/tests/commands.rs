@@ -232,6 +232,11 @@ fn a_published_collection_answers_as_its_file_does() {
     assert_eq!(report["out"]["collection"], "shop");
 
     let server = Server::start(&shop.arg("data"));
+    // Nothing takes a log from under a server.
+    std::fs::create_dir(shop.path("data/shop/log")).expect("made");
+    let log = shop.arg("data/shop/log");
+    shortlist(["log", "truncate", &log, "--file", "log-00000000000000000001.slog", "--at", "10"])
+        .failure(&["serve.lock is locked"]);
     let url = format!("http://{}/shop", server.address);
     let ask = |target: &str, more: &[&str]| {
         shortlist(["query", target, "--item", "item-5", "--where", "section=games"].iter().chain(more))
@@ -248,6 +253,18 @@ fn a_published_collection_answers_as_its_file_does() {
     // The same collection again keeps its identity.
     let again = shortlist(args).json();
     assert_eq!(report["out"]["uuid"], again["out"]["uuid"]);
+}
+
+#[test]
+fn a_build_of_nothing_takes_no_place() {
+    let shop = Shop::new();
+    let none = shop.write("none.fbin", [0u32, 16].map(u32::to_le_bytes).concat());
+    let out = shop.arg("data/shop");
+    let build = ["build", "--vectors", &none, "--metric", "cosine", "--out", &out];
+    shortlist(build).failure(&["no items", "--allow-empty"]);
+    assert!(!shop.path("data/shop/manifest.json").exists());
+    shortlist(build.iter().chain(&["--allow-empty"])).success();
+    shortlist(build.iter().chain(&["--threads", "100000"])).failure(&["100000", "0 to 1024"]);
 }
 
 #[test]

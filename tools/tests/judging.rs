@@ -353,6 +353,25 @@ fn a_batch_stops_at_a_bad_query_or_writes_it_down() {
 }
 
 #[test]
+fn a_batch_takes_lists_without_vectors_and_groups() {
+    let (shop, index, _) = batch_shop(1);
+    let requests = shop.write(
+        "requests.jsonl",
+        "{\"query\": {\"ids\": [\"item-7\", \"item-3\"]}}\n\
+         {\"query\": {\"item\": \"item-1\"}, \"group_by\": {\"attribute\": \"section\"}, \"limit\": 2}\n",
+    );
+    let out = shop.arg("out.jsonl");
+    shortlist(["batch", &index, "--queries", &requests, "--out", &out]).success();
+    let rows = lines(&out);
+    assert_eq!(
+        (&rows[0]["items"][0]["id"], &rows[0]["items"][0]["similarity"]),
+        (&json!("item-7"), &Value::Null)
+    );
+    assert_eq!(rows[1]["items"].as_array().map(Vec::len), Some(2), "one of each group: {}", rows[1]);
+    shortlist(["batch", &index, "--queries", &requests, "--out", &shop.arg("out.parquet")]).success();
+}
+
+#[test]
 fn a_server_answers_batches_and_trials_as_a_file_does() {
     let shop = Shop::new();
     let rows = shop.npy("vectors.npy", &vectors(300, 16));

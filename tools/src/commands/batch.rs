@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
         with an `id` that names it if you like (without: its number, from 0). --limit, --ef and --exact count where a \
         request does not say; --profile ranks all of them.\n\n\
         OUT has a row for each query, in their order. As .parquet: query (string), items (list of strings), scores (list of \
-        doubles), similarities (list of floats), error (string, null unless --keep-going). As .jsonl: \
+        doubles), similarities (list of floats, null where no vector was compared), error (string, null unless --keep-going). As .jsonl: \
         {\"query\", \"items\": [{\"id\", \"score\", \"similarity\"}]}, or {\"query\", \"error\"}.\n\n\
         The run can be stopped at any time: what is done is kept in OUT.parts, and the same command goes on from there, to \
         the same result over an index file. Another command, another index or other queries are refused there; delete \
@@ -260,10 +260,10 @@ impl Work<'_> {
 fn row(query: &str, answer: &Value) -> Result<Row> {
     let mut row = Row { query: query.to_owned(), ..Row::default() };
     for result in results(answer) {
-        let malformed = || anyhow!("the answer's result {result} has no id, score and similarity");
+        let malformed = || anyhow!("the answer's result {result} has no id and score");
         row.items.push(result["id"].as_str().ok_or_else(malformed)?.to_owned());
         row.scores.push(result["score"].as_f64().ok_or_else(malformed)?);
-        row.similarities.push(result["similarity"].as_f64().ok_or_else(malformed)? as f32);
+        row.similarities.push(result["similarity"].as_f64().map(|similarity| similarity as f32));
     }
     Ok(row)
 }

@@ -58,14 +58,14 @@ pub struct Args {
     /// How vectors are stored: f32, f16, i8 or u8 [default: as in the file]
     #[arg(long, value_name = "TYPE")]
     pub element: Option<Element>,
-    /// Links of a node; more find more, and take more memory and time
+    /// Links of a node; more find more, and take more memory and time [default: 20]
     #[arg(long, value_name = "N")]
     pub m: Option<usize>,
-    /// Width of the search for a new node's neighbours; more is slower to build and finds more
+    /// Width of the search for a new node's neighbours; more is slower to build and finds more [default: 200]
     #[arg(long, value_name = "N")]
     pub ef_construction: Option<usize>,
     /// Threads; 0 for all. One thread and one seed make the same graph every time
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
     /// Seed of the levels and of the gate's sample
     #[arg(long, value_name = "N", default_value_t = SEED)]
@@ -100,6 +100,9 @@ pub struct Args {
     /// Fail unless the gate's recall@100 is at least this, 0 to 1
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub min_recall: Option<f64>,
+    /// Write an index without items, which otherwise fails: it would take the place of what is served
+    #[arg(long)]
+    pub allow_empty: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -148,6 +151,7 @@ impl Args {
             covers: 0,
             collection_uuid: None,
             min_recall: None,
+            allow_empty: false,
             json: false,
         }
     }
@@ -235,9 +239,14 @@ fn complete(
     let report =
         finish(builder, staged.path(), show).with_context(|| format!("building from {}", input.display()))?;
     let gate = gate::judge(staged.path(), args, &report, show)?;
-    gate.check(args.min_recall)?;
+    gate.check(args.min_recall, args.allow_empty)?;
     let written = staged.commit()?;
     Ok(Built { report, schema, gate, ignored, written })
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= 1_024);
+    number.ok_or_else(|| format!("{text:?} is not a number from 0 to 1024"))
 }
 
 fn schema_name(args: &Args) -> String {

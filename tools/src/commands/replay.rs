@@ -40,9 +40,11 @@ pub fn exclude(request: &mut Map<String, Value>, id: &str) {
     }
 }
 
-/// An answer's results.
-pub fn results(answer: &Value) -> &[Value] {
-    answer["results"].as_array().map_or(&[], Vec::as_slice)
+/// An answer's results; of groups those of the first, then of the second, and so on.
+pub fn results(answer: &Value) -> Vec<&Value> {
+    let one = std::slice::from_ref(answer);
+    let lists = answer["groups"].as_array().map_or(one, Vec::as_slice).iter();
+    lists.filter_map(|list| list["results"].as_array()).flatten().collect()
 }
 
 /// Fails when two requests have one name, where names must tell requests apart.
@@ -59,6 +61,14 @@ pub fn check_names(path: &Path, asked: &[Asked]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_one_list() {
+        let answer =
+            json!({"results": [], "groups": [{"results": [1, 2]}, {"results": []}, {"results": [3]}]});
+        assert_eq!(results(&answer), [&json!(1), &json!(2), &json!(3)]);
+        assert_eq!(results(&json!({"results": [4]})), [&json!(4)]);
+    }
 
     #[test]
     fn an_id_joins_those_excluded() {

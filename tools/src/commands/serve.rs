@@ -48,10 +48,6 @@ pub struct Args {
     /// When to compare the index files with their checksums: before the server is ready, or behind running searches
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Verify::Start)]
     pub verify: Verify,
-    #[command(flatten, next_help_heading = "Writes")]
-    pub writes: WriteArgs,
-    #[command(flatten, next_help_heading = "Beside the items")]
-    pub state: StateArgs,
     /// Record searches into DIR/<collection>.jsonl, for `shortlist profile try`: with their vectors, ids and context, so
     /// as private as the requests are
     #[arg(long, value_name = "DIR")]
@@ -68,6 +64,10 @@ pub struct Args {
     /// Write the log as JSON lines
     #[arg(long)]
     pub json: bool,
+    #[command(flatten, next_help_heading = "Writes")]
+    pub writes: WriteArgs,
+    #[command(flatten, next_help_heading = "Beside the items")]
+    pub state: StateArgs,
 }
 
 /// When files are verified.

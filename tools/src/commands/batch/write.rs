@@ -53,7 +53,7 @@ pub struct Row {
     pub query: String,
     pub items: Vec<String>,
     pub scores: Vec<f64>,
-    pub similarities: Vec<f32>,
+    pub similarities: Vec<Option<f32>>,
     pub error: Option<String>,
 }
 
@@ -131,7 +131,7 @@ fn batch(rows: &[Row]) -> Result<RecordBatch> {
         items.append(true);
         scores.values().append_slice(&row.scores);
         scores.append(true);
-        similarities.values().append_slice(&row.similarities);
+        row.similarities.iter().for_each(|one| similarities.values().append_option(*one));
         similarities.append(true);
     }
     let columns: [(&str, ArrayRef, bool); 5] = [
@@ -208,7 +208,7 @@ mod tests {
             query: query.to_owned(),
             items: items.iter().map(|item| item.to_string()).collect(),
             scores: items.iter().zip(1..).map(|(_, place)| 1.0 / f64::from(place)).collect(),
-            similarities: items.iter().map(|_| 0.25).collect(),
+            similarities: items.iter().map(|_| Some(0.25)).collect(),
             error: None,
         };
         let refused = Row { error: Some("no such item".to_owned()), ..one("u3", &[]) };
@@ -242,7 +242,7 @@ mod tests {
         let row = Row {
             items: vec![id; items],
             scores: vec![0.5; items],
-            similarities: vec![0.5; items],
+            similarities: vec![Some(0.5); items],
             ..Row::default()
         };
         let directory = tempfile::tempdir().expect("directory");

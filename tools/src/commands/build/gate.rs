@@ -58,8 +58,13 @@ pub fn judge(path: &Path, args: &Args, report: &BuildReport, show: Report) -> Re
 }
 
 impl Gate {
-    /// Fails when something cannot be found, or less is found than demanded.
-    pub fn check(&self, least: Option<f64>) -> Result<()> {
+    /// Fails when there is nothing, something cannot be found, or less is found than demanded.
+    pub fn check(&self, least: Option<f64>, may_be_empty: bool) -> Result<()> {
+        if self.items == 0 && !may_be_empty {
+            bail!(
+                "publish gate: the input has no items; nothing was written (an empty index: --allow-empty)"
+            );
+        }
         if self.unreachable > 0 {
             bail!(
                 "publish gate: {} nodes cannot be reached; nothing was written",

@@ -93,7 +93,7 @@ fn plain(args: &Args, asked: &Asked, body: &mut Map<String, Value>) {
 
 /// Slots and similarities of an answer's results.
 fn slots(view: &View<'_>, answer: &Value) -> (Vec<u32>, Vec<f32>) {
-    let found = results(answer).iter().filter_map(|result| {
+    let found = results(answer).into_iter().filter_map(|result| {
         let slot = view.find(result["id"].as_str()?)?;
         Some((slot, result["similarity"].as_f64()? as f32))
     });
