@@ -141,6 +141,26 @@ fn an_import_of_an_export_gives_the_same_items() {
 }
 
 #[test]
+fn files_that_do_not_pair_up_are_refused_before_anything_is_sent() {
+    let shop = Shop::new();
+    let live = live(&shop.path("data"));
+    assert_eq!(live.client.put("", &schema(4)).unwrap().0, 201);
+    let vectors = shop.npy("vectors.npy", &common::vectors(20, 4));
+    let ids = |count: usize| (0..count).map(|n| format!("{{\"id\": \"i{n}\"}}\n")).collect::<String>();
+    for count in [19, 21] {
+        let items = shop.write("items.jsonl", ids(count));
+        let import = ["import", &live.url, "--vectors", &vectors, "--items", &items, "--batch", "5"];
+        shortlist(import).failure(&["20 vectors", &format!("{count} items")]);
+    }
+    let import = ["import", &live.url, "--vectors", &vectors, "--from", "20"];
+    shortlist(import).failure(&["20 vectors", "--from is 20"]);
+    assert_eq!(live.client.get("").unwrap().1["items"], 0);
+    let items = shop.write("items.jsonl", ids(20));
+    shortlist(["import", &live.url, "--vectors", &vectors, "--items", &items, "--batch", "7"]).success();
+    assert_eq!(live.client.get("").unwrap().1["items"], 20);
+}
+
+#[test]
 fn half_an_export_is_never_taken_for_a_whole_one() {
     let shop = Shop::new();
     let Live { server: _running, client, url } = live(&shop.path("data"));

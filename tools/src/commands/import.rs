@@ -1,6 +1,6 @@
 //! `shortlist import`: items from files into a collection of a running server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -56,13 +56,18 @@ pub struct Args {
     /// Leave out the rows before this one, counted from 0
     #[arg(long, value_name = "ROW", default_value_t = 0)]
     pub from: u64,
-    /// Items of a batch
+    /// Items of a batch; fewer where they would be more than 8 MiB
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: u32,
     /// Batches that are under way at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub connections: u8,
 }
+
+/// Bytes of a parcel, about: half of what servers take in a body.
+const PARCEL_BYTES: usize = 8 << 20;
+/// What an item has beside its vector, about.
+const ITEM_BYTES: usize = 512;
 
 /// Items on their way: the first row, how many, and the request's body.
 struct Parcel {
@@ -127,7 +132,8 @@ impl Source {
         let options = VectorOptions { column: args.vector_column.clone(), dataset: None };
         let path = args.vectors.as_deref().context("--vectors is needed")?;
         let mut vectors = VectorSource::open(path, &options)?;
-        if args.from > 0 && args.from < vectors.rows() {
+        check_rows(args, path, vectors.rows())?;
+        if args.from > 0 {
             vectors.seek(args.from)?;
         }
         Ok(Source::Files(Box::new(vectors), schema))
@@ -148,12 +154,36 @@ impl Source {
     }
 }
 
+/// Refuses files of which not every vector has its item, before anything is sent: pairs would be shifted.
+fn check_rows(args: &Args, path: &Path, rows: u64) -> Result<()> {
+    if rows == 0 || args.from >= rows {
+        bail!("{}: has {rows} vectors, --from is {}: there is nothing to import", path.display(), args.from);
+    }
+    let Some(items) = &args.items else { return Ok(()) };
+    let options = ItemOptions { id_field: args.id_field.clone(), vector_column: args.vector_column.clone() };
+    let mut count = 0;
+    for item in ItemReader::open(items, &options)? {
+        item?;
+        count += 1;
+    }
+    if count != rows {
+        bail!(
+            "{} has {rows} vectors, {} has {count} items: each vector needs its item",
+            path.display(),
+            items.display()
+        );
+    }
+    Ok(())
+}
+
 /// Items of an export as the API takes them. Versions of deleted items stay behind: no call takes them.
 fn pack_export(args: &Args, export: &mut ExportReader, send: &mut dyn FnMut(Parcel) -> bool) -> Result<()> {
-    let (mut row, mut batch) = (0, Vec::new());
+    let (mut row, mut batch, mut bytes) = (0, Vec::new(), 0);
     loop {
         let line = export.next()?;
-        if batch.len() == args.batch as usize || (line.is_none() && !batch.is_empty()) {
+        let full = batch.len() == args.batch as usize || bytes >= PARCEL_BYTES;
+        if full || (line.is_none() && !batch.is_empty()) {
+            bytes = 0;
             let items = batch.len() as u64;
             let body = json!({ "items": std::mem::take(&mut batch) });
             if !send(Parcel { row: row - items, items, body }) {
@@ -164,6 +194,7 @@ fn pack_export(args: &Args, export: &mut ExportReader, send: &mut dyn FnMut(Parc
             None => return Ok(()),
             Some(ExportLine::Item(item)) => {
                 if row >= args.from {
+                    bytes += item.vector_f32.len() + ITEM_BYTES;
                     batch.push(upsert(*item));
                 }
                 row += 1;
@@ -241,7 +272,9 @@ fn pack(
     }
     let (element, row_bytes) = (vectors.element(), vectors.row_bytes());
     let mut numbers = Vec::new();
-    while let Some(chunk) = vectors.next_chunk(args.batch as usize)? {
+    let item_bytes = 4 * vectors.dimension() * 4 / 3 + ITEM_BYTES;
+    let most = (PARCEL_BYTES / item_bytes).clamp(1, args.batch as usize);
+    while let Some(chunk) = vectors.next_chunk(most)? {
         let mut batch = Vec::with_capacity(chunk.rows);
         for (row, bytes) in (chunk.first_row..).zip(chunk.bytes.chunks_exact(row_bytes)) {
             numbers.clear();
