@@ -47,6 +47,8 @@ pub(super) struct Ball {
     /// The distance of a vector from itself.
     pub zero: f32,
     pub least: usize,
+    /// At least so many where the nearest are as near as codes can tell: the ball has no radius then.
+    pub alike: usize,
 }
 
 impl Ball {
@@ -181,11 +183,14 @@ impl Pool {
     fn shrink(&mut self) {
         let Some(ball) = self.ball.filter(|ball| self.entries.len() > ball.least) else { return };
         let Some(&at_rank) = self.entries.get(ball.rank) else { return };
-        let end = ball.end(unordered((at_rank >> 32) as u32));
-        let inside = self.entries[ball.least..].partition_point(|&entry| entry < end);
-        self.entries.truncate(ball.least + inside);
+        let distance = unordered((at_rank >> 32) as u32);
+        let end = ball.end(distance);
+        let wanted = if distance > ball.zero { ball.least } else { ball.alike };
+        let least = wanted.min(self.entries.len());
+        let inside = self.entries[least..].partition_point(|&entry| entry < end);
+        self.entries.truncate(least + inside);
         // What is nearer than the last that must stay comes in, even from outside.
-        self.bound = self.entries[ball.least - 1].max(end);
+        self.bound = if least < wanted { u64::MAX } else { self.entries[least - 1].max(end) };
     }
 
     /// As `offer`, where ghosts are let in beside the `capacity` nearest others: as long as they are nearer than the last
@@ -356,7 +361,7 @@ mod tests {
             offers in prop::collection::vec(0u8..60, 0..80), rank in 0usize..6, more in 1usize..6, factor in 1.0f32..2.0,
             batch in 1usize..25,
         ) {
-            let ball = Ball { rank, factor, zero: 0.0, least: rank + more };
+            let ball = Ball { rank, factor, zero: 0.0, least: rank + more, alike: rank + more };
             let mut pool = Pool::default();
             pool.reset_ball(ball, 40);
             let mut oracle = Vec::new();
@@ -402,6 +407,21 @@ mod tests {
             expanded.extend(std::iter::from_fn(|| pool.expand()));
             expanded.sort_unstable();
             prop_assert_eq!(expanded, (0..offers.len() as u32).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_ball_without_radius_keeps_more() {
+        let ball = Ball { rank: 2, factor: 1.5, zero: 0.0, least: 4, alike: 8 };
+        for (nearest, kept) in [(0.0, 8), (-0.1, 8), (1.0, 4)] {
+            let mut pool = Pool::default();
+            pool.reset_ball(ball, 40);
+            let mut offered = Vec::new();
+            let distances = [nearest; 3].into_iter().chain((0..20).map(|far| 7.0 + far as f32));
+            for batch in numbered(distances).chunks(5) {
+                offer_batch(&mut pool, batch, &mut offered);
+            }
+            assert_eq!(pool.len(), kept, "nearest at {nearest}");
         }
     }
 

@@ -149,7 +149,7 @@ impl Graph {
             return None;
         }
         let factor = (ef as f32 / wanted as f32).powf(1.0 / self.parts.growth);
-        Some(Ball { rank: wanted.max(1) - 1, factor, zero, least: wanted.max(ef / 2).max(1) })
+        Some(Ball { rank: wanted.max(1) - 1, factor, zero, least: wanted.max(ef / 2).max(1), alike: ef })
     }
 
     /// Where walks of level 0 begin; None without nodes. Begins the scratch's statistics anew.

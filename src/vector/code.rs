@@ -625,6 +625,12 @@ mod tests {
         let skewed: Vec<f32> = (0..20_000).map(|at| (at as f32 / 20_000.0).powi(8) * 1.5).collect();
         let (step, offset) = affine_scale(&skewed);
         assert!(step <= 1.5 / 255.0 && offset < 0.01, "step {step}, offset {offset}");
+        // One number in a hundred is not 0: those are what tells vectors apart.
+        let sparse: Vec<f32> = (0..50_000)
+            .map(|at| if at % 100 == 0 { -(1.0 - at as f32 / 50_000.0).ln() } else { 0.0 })
+            .collect();
+        let (step, offset) = affine_scale(&sparse);
+        assert!(offset == 0.0 && 255.0 * step > 4.0, "clipped at {}", 255.0 * step);
     }
 
     #[test]

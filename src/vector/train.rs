@@ -39,6 +39,9 @@ pub(super) fn symmetric_scale(sample: &[f32]) -> f32 {
     if clip > 0.0 { clip / 127.0 } else { 1.0 / 127.0 }
 }
 
+/// Numbers of a sample that are rounded to see what that costs, about.
+const ROUNDED: usize = 1 << 16;
+
 /// Step and offset of 256 levels with the least absolute error over `sample`: what lies in the tails is cut, each tail
 /// by itself. (Squared error would let a single far value stretch the levels over nothing.)
 pub(super) fn affine_scale(sample: &[f32]) -> (f32, f32) {
@@ -49,20 +52,26 @@ pub(super) fn affine_scale(sample: &[f32]) -> (f32, f32) {
     let mut sorted = sample.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let last = sorted.len() - 1;
+    // Numbers that are a level cost nothing: most of sparse vectors are. Looked at in some of them.
+    let stride = sorted.len().div_ceil(ROUNDED);
     let cut = |share: f64| ((sorted.len() as f64 * share) as usize).min(last / 2);
     let error = |low: f32, high: f32| {
         let (from, to) =
             (sorted.partition_point(|&value| value < low), sorted.partition_point(|&value| value <= high));
         let below: f64 = sorted[..from].iter().map(|&value| f64::from(low - value)).sum();
         let above: f64 = sorted[to..].iter().map(|&value| f64::from(value - high)).sum();
-        (to - from) as f64 * f64::from(high - low) / 255.0 / 4.0 + below + above
+        let step = (high - low) / 255.0;
+        let is_exact = |&&value: &&f32| value == low + ((value - low) / step).round() * step;
+        let exact = sorted[from..to].iter().step_by(stride).filter(is_exact).count() * stride;
+        let rounded = (to - from).saturating_sub(exact);
+        rounded as f64 * f64::from(step) / 4.0 + below + above
     };
     let ends = |tails: (f64, f64)| (sorted[cut(tails.0)], sorted[last - cut(tails.1)]);
     TAILS
         .iter()
         .flat_map(|&low| TAILS.iter().map(move |&high| ends((low, high))))
         .filter(|(low, high)| high > low)
-        .map(|(low, high)| (error(low, high), (high - low) / 255.0, low))
+        .map(|(low, high)| (error(low, high), ((high - low) / 255.0).max(f32::MIN_POSITIVE), low))
         .min_by(|a, b| a.0.total_cmp(&b.0))
         .map_or((1.0, sorted[last / 2]), |(_, step, low)| (step, low))
 }
