@@ -550,3 +550,31 @@ fn writes_go_on_when_a_file_could_not_take_over_after_a_checkpoint() {
     assert_eq!(again.seq, 403);
     assert_eq!(contents(&collection.index()).len(), 403);
 }
+
+#[test]
+fn a_build_of_other_vectors_takes_over_only_when_nothing_was_written_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_catalogue, collection) = open(directory.path());
+    upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+    let publish = |covers| {
+        let mut schema = schema();
+        schema.element = Element::F16;
+        let file = directory.path().join("built.slx");
+        let collection = uuid::Uuid::try_parse(&collection.manifest().collection).unwrap();
+        let options = BuildOptions {
+            schema,
+            rows: 0,
+            threads: 1,
+            seed: 1,
+            covers,
+            collection: Some(*collection.as_bytes()),
+            lineage: json!({}),
+            now: 0,
+        };
+        IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
+        publish(directory.path(), &"shop".parse().unwrap(), &file)
+    };
+    let error = publish(0).unwrap_err().to_string();
+    assert!(error.contains("6 x f32, l2, in the file 6 x f16, l2"), "{error}");
+    publish(1).unwrap();
+}

@@ -117,8 +117,9 @@ fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
 }
 
 /// Refuses a file that lacks an attribute of the collection, has it with another type, or vectors of another tower: it was
-/// exported before the schema changed, and what was written since could not be applied to it.
-fn check_schema(directory: &Path, current: &str, file: &Path) -> Result<(), CatalogueError> {
+/// exported before the schema changed, and what was written since could not be applied to it. Nor could it to vectors of another
+/// kind, which are refused as soon as anything was written.
+fn check_schema(directory: &Path, current: &str, file: &Path, covers: u64) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
     }
@@ -138,13 +139,16 @@ fn check_schema(directory: &Path, current: &str, file: &Path) -> Result<(), Cata
             new.embedding.as_deref().unwrap_or("")
         ))
     };
+    let log = directory.join("log");
+    let failed = |source| CatalogueError::Log { directory: log.clone(), source };
+    let goes_on = last_record(&Disk::new(&log)).map_err(failed)?.is_some_and(|last| last > covers);
     let vectors = || {
         let of = |schema: &Schema| (schema.dimension, schema.metric, schema.element);
         let ((d, metric, element), (other_d, other_metric, other_element)) = (of(current), of(new));
         let told = format!(
             "vectors are {d} x {element}, {metric}, in the file {other_d} x {other_element}, {other_metric}"
         );
-        (of(current) != of(new)).then_some(told)
+        (goes_on && of(current) != of(new)).then_some(told)
     };
     match vectors().or_else(|| current.attributes.iter().find_map(differs)).or_else(tower) {
         None => Ok(()),
@@ -185,7 +189,7 @@ pub(super) fn install(
         }
         Some(current) => {
             check_covers(&directory, covers)?;
-            check_schema(&directory, &current.file, index_file)?;
+            check_schema(&directory, &current.file, index_file, covers)?;
             current.collection
         }
         None => collection.to_string(),
