@@ -70,10 +70,10 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  shortlist query shop.slx --item 0ad --limit 5
+  shortlist query shop.slx --item acm --limit 5
   shortlist query shop.slx --vector queries.npy:12 --where section=games --where 'size_kib<5000'
-  shortlist query http://127.0.0.1:7700/shop --item 0ad --filter '{\"tags\": {\"in\": [\"game::arcade\", \"game::puzzle\"]}}'
-  shortlist query http://127.0.0.1:7700/shop --item 0ad --profile @popular.json --explain";
+  shortlist query http://127.0.0.1:7700/shop --item acm --filter '{\"tags\": {\"in\": [\"game::arcade\", \"game::puzzle\"]}}'
+  shortlist query http://127.0.0.1:7700/shop --item acm --profile @popular.json --explain";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
