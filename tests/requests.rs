@@ -727,4 +727,10 @@ async fn an_item_tells_its_version_and_when_it_expires() {
     assert!(told.get("version").is_none() && told.get("expires_at").is_none(), "{told}");
     let many = json!({"query": {"item": "i04"}, "return": {"attributes": vec!["size"; 5]}});
     assert_eq!(house.refused("POST", "/search", &many).await.2, "/return/attributes");
+    let unknown = json!({"query": {"item": "i04"}, "return": {"attributes": vec!["sise"; 5]}});
+    assert_eq!(
+        house.refused("POST", "/search", &unknown).await.2,
+        "/return/attributes/0",
+        "a wrong name is told as one"
+    );
 }

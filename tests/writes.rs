@@ -55,6 +55,16 @@ fn open(directory: &Path) -> (Catalogue, Arc<Collection>) {
     (catalogue, collection)
 }
 
+/// A build without items, of no collection.
+fn built(schema: Schema) -> BuildOptions {
+    let (threads, seed, lineage) = (1, 1, json!({}));
+    BuildOptions { schema, rows: 0, threads, seed, covers: 0, collection: None, lineage, now: 0 }
+}
+
+fn uuid_of(collection: &Collection) -> Option<[u8; 16]> {
+    uuid::Uuid::try_parse(&collection.manifest().collection).ok().map(uuid::Uuid::into_bytes)
+}
+
 fn upsert(collection: &Collection, items: Value) -> Result<Written, WriteError> {
     let request = serde_json::from_value(json!({ "items": items })).unwrap();
     collection.write_and_wait(WriteBatch::upsert(&collection.index(), request)?)
@@ -467,14 +477,8 @@ fn a_published_index_that_cannot_take_over_leaves_writing_as_it_was() {
     // Of the same collection, but without the attributes that its log tells of.
     let file = directory.path().join("built.slx");
     let options = BuildOptions {
-        schema: Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2"})).unwrap(),
-        rows: 0,
-        threads: 1,
-        seed: 1,
-        covers: 0,
-        collection: Some(*uuid::Uuid::try_parse(&collection.manifest().collection).unwrap().as_bytes()),
-        lineage: json!({}),
-        now: 0,
+        collection: uuid_of(&collection),
+        ..built(Schema::from_json(&json!({"dimension": DIMENSION, "metric": "l2"})).unwrap())
     };
     IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
     let error = publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap_err().to_string();
@@ -502,16 +506,7 @@ fn a_collection_that_was_published_meanwhile_is_taken_up_not_overwritten() {
     let catalogue = Catalogue::open_with(directory.path(), Mode::Mapped, settings()).unwrap();
     let name: CollectionName = "shop".parse().unwrap();
     let file = directory.path().join("built.slx");
-    let options = BuildOptions {
-        schema: schema(),
-        rows: 1,
-        threads: 1,
-        seed: 1,
-        covers: 0,
-        collection: None,
-        lineage: json!({}),
-        now: 0,
-    };
+    let options = BuildOptions { rows: 1, ..built(schema()) };
     let mut builder = IndexBuilder::new(options).unwrap();
     builder.push_rows(Element::F32, &[1.0f32.to_le_bytes(); DIMENSION].concat()).unwrap();
     builder.push_item("a", None, &[None, None, None]).unwrap();
@@ -560,17 +555,7 @@ fn a_build_of_other_vectors_takes_over_only_when_nothing_was_written_since() {
         let mut schema = schema();
         schema.element = Element::F16;
         let file = directory.path().join("built.slx");
-        let collection = uuid::Uuid::try_parse(&collection.manifest().collection).unwrap();
-        let options = BuildOptions {
-            schema,
-            rows: 0,
-            threads: 1,
-            seed: 1,
-            covers,
-            collection: Some(*collection.as_bytes()),
-            lineage: json!({}),
-            now: 0,
-        };
+        let options = BuildOptions { covers, collection: uuid_of(&collection), ..built(schema) };
         IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
         publish(directory.path(), &"shop".parse().unwrap(), &file)
     };

@@ -19,12 +19,9 @@ impl<'a> Fields<'a> {
     pub fn check(index: &'a Index, fill: &Return) -> Result<Self, SearchError> {
         let schema = &index.schema().attributes;
         let (names, known) = (fill.attributes.len(), schema.iter().count());
-        if names > known {
-            let reason = format!("{names} attributes are named, the collection has {known}");
-            return Err(SearchError::invalid("/return/attributes", reason));
-        }
-        let mut attributes = Vec::with_capacity(names);
-        for (at, name) in fill.attributes.iter().enumerate() {
+        let mut attributes = Vec::with_capacity(names.min(known));
+        // Of more than there are, one among the first is unknown, or one stands there twice.
+        for (at, name) in fill.attributes.iter().enumerate().take(known + 1) {
             // The schema's own copy of the name outlives the request.
             match schema.iter().zip(0..).find(|((known, _), _)| known == name) {
                 Some(((known, _), ordinal)) => attributes.push((known, ordinal)),
@@ -35,6 +32,11 @@ impl<'a> Fields<'a> {
                     return Err(SearchError::invalid(format!("/return/attributes/{at}"), reason));
                 }
             }
+        }
+        if names > known {
+            let reason =
+                format!("{names} attributes are named, the collection has {known}: one stands there twice");
+            return Err(SearchError::invalid("/return/attributes", reason));
         }
         Ok(Fields { attributes })
     }

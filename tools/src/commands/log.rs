@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
             };
             let before = records(&disk)?;
             let done = truncate(&mut disk, file, *at)?;
-            let (removed, given_up) = (done.removed.len(), before - records(&disk)?);
+            let (removed, given_up) = (done.removed.len(), before.saturating_sub(records(&disk)?));
             let bytes = grouped(done.bytes.into());
             output::line(format!(
                 "gave up {bytes} bytes with {given_up} sound records, {removed} segments removed"
