@@ -472,7 +472,9 @@ fn damaged_backups_are_refused_and_leave_nothing() {
 fn times_of_an_export_are_exact() {
     let directory = tempfile::tempdir().unwrap();
     let (_catalogue, collection) = open(directory.path(), settings());
-    let item = json!({"id": "a", "vector": [0.1, -1e-30, 3e9, 0, 1, 2, 3, 4], "version": u64::MAX,
+    let vector: Vec<f32> =
+        [0.1, -1e-30, 3e9].into_iter().chain((3..).map(|at| at as f32)).take(house::DIMENSION).collect();
+    let item = json!({"id": "a", "vector": vector, "version": u64::MAX,
         "inserted_at": "1969-12-31T23:59:59.999Z", "expires_at": "2001-01-01T00:00:00.001Z"});
     upsert(&collection, json!([item])).unwrap();
     let (_, items, _) = parse(&export(&collection));

@@ -20,7 +20,7 @@ use shortlist::collection::{
 use shortlist::file::IndexFile;
 use shortlist::index::{Index, QueryError, Schema, SearchParams};
 
-const DIMENSION: usize = 4;
+const DIMENSION: usize = 18;
 /// Of the padding of an index file, which only verification reads, one byte in so many.
 const PADDING_STEP: usize = 4_099;
 
@@ -42,7 +42,9 @@ fn upsert(collection: &Collection, items: Value) -> Result<Written, WriteError> 
 }
 
 fn item(n: usize) -> Value {
-    let (vector, colour) = ([n % 5, n / 5, n % 3, 1], ["red", "green"][n % 2]);
+    let mut vector = [0; DIMENSION];
+    vector[..4].copy_from_slice(&[n % 5, n / 5, n % 3, 1]);
+    let colour = ["red", "green"][n % 2];
     let tags = [format!("t{}", n % 4), "all".to_owned()];
     json!({"id": format!("item-{n}"), "vector": vector,
            "attributes": {"n": n, "colour": colour, "tags": tags}})

@@ -18,7 +18,7 @@ use shortlist::collection::{
 };
 use shortlist::index::{Index, Schema, SchemaChange, SearchParams, View};
 
-const DIMENSION: usize = 6;
+const DIMENSION: usize = 20;
 const IDS: u64 = 600;
 /// Vectors that many items share.
 const SHARED: u64 = 20;

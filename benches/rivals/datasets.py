@@ -1,6 +1,6 @@
 """The datasets: reading, cutting down for trials, exact ground truth.
 
-Besides the two real ones any folder counts that holds `vectors.npy` (f16), `queries.npy`, `neighbors.npy` and `about.json` with
+Besides the two real ones any folder counts that holds `vectors.npy` (f16 or f32), `queries.npy`, `neighbors.npy` and `about.json` with
 the metric, as synthetic.py writes them.
 """
 
@@ -22,7 +22,7 @@ class Dataset:
 
     name: str
     metric: str  # "cosine", "dot" or "l2"
-    element: str  # "f16" or "u8": the type of the original vectors
+    element: str  # "f16" (or f32) in .npy, or "u8": the type of the original vectors
     base_file: Path  # original type, for Shortlist
     query_file: Path
     truth_file: Path

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Synthetic catalogues by the shape of real ones: `python3 benches/rivals/synthetic.py --out DIR [NAME ...]`.
 
-Each becomes a folder of DIR that run.py takes as a dataset: `vectors.npy` (f16), `queries.npy` (f16), `neighbors.npy` (the exact 100
-nearest) and `about.json`. All is drawn from numpy's generator with a fixed seed, so that the same numpy makes the same sets.
+Each becomes a folder of DIR that run.py takes as a dataset: `vectors.npy` and `queries.npy` (f16, those of few numbers f32),
+`neighbors.npy` (the exact 100 nearest) and `about.json`. All is drawn from numpy's generator with a fixed seed, so that the same numpy makes the same sets.
 They guard against an engine that is tuned to the two real sets: none of them was looked at while the defaults were chosen.
 """
 
@@ -97,6 +97,24 @@ def islands(random):
     return split(random, centres[which] + random.standard_normal((len(which), 96), dtype=np.float32), "l2")
 
 
+def places(random):
+    """Degrees of latitude and longitude in towns of very different sizes: two numbers, fine beside their range."""
+    centres = np.stack([random.uniform(-60, 70, 300), random.uniform(-180, 180, 300)], 1).astype(np.float32)
+    which = random.zipf(1.3, 200_000 + QUERIES) % 300
+    return split(random, centres[which] + 0.05 * random.standard_normal((len(which), 2), dtype=np.float32), "l2")
+
+
+def angles(random):
+    """Directions in four dimensions: angles much finer than bytes tell apart."""
+    return split(random, random.standard_normal((200_000 + QUERIES, 4), dtype=np.float32), "cosine")
+
+
+def far(random):
+    """Queries three times as long as items, so that most of their numbers lie beyond the items'."""
+    base = random.standard_normal((200_000, 32), dtype=np.float32)
+    return base, 3 * random.standard_normal((QUERIES, 32), dtype=np.float32), "l2"
+
+
 def growing(random):
     """For growth.py: four millions of 96 numbers."""
     latent = blobs(random, 4_000_000 + QUERIES, 32, 2_000, 0.7)
@@ -113,20 +131,25 @@ SETS = {
     "clustered-100": clustered, "uniform-64": uniform, "copies-200": copies, "norms-200": norms, "text-768": text,
     "large-1536": large, "shifted-200": shifted, "islands-96": islands,
 }  # fmt: skip
+FEW = {"places-2": places, "angles-4": angles, "far-32": far}
 BIG = {"growing-96": growing}
+ALL = SETS | FEW | BIG
 
 
 def make(name, folder):
     # Each set has its own seed, so that one does not depend on which others are made.
     random = np.random.default_rng([SEED, *name.encode()])
-    base, queries, metric = (SETS | BIG)[name](random)
-    base, queries = base.astype(np.float16), queries.astype(np.float16)
-    neighbors, _ = brute_force(as_f32(queries, metric), as_f32(base, metric), metric, GROUND_TRUTH_DEPTH)
+    base, queries, metric = ALL[name](random)
+    kept = np.float32 if name in FEW else np.float16
+    base, queries = base.astype(kept), queries.astype(kept)
+    # Distances of f32 would not tell near ones of few numbers apart.
+    exact = [as_f32(vectors, metric).astype(np.float64 if name in FEW else np.float32) for vectors in (queries, base)]
+    neighbors, _ = brute_force(*exact, metric, GROUND_TRUTH_DEPTH)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "vectors.npy", base)
     np.save(folder / "queries.npy", queries)
     np.save(folder / "neighbors.npy", neighbors)
-    about = {"metric": metric, "what": (SETS | BIG)[name].__doc__, "seed": SEED, "numpy": np.__version__}
+    about = {"metric": metric, "what": ALL[name].__doc__, "seed": SEED, "numpy": np.__version__}
     (folder / "about.json").write_text(json.dumps(about))
     return base, metric
 
@@ -134,11 +157,11 @@ def make(name, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, metavar="DIR", help="run.py's --data")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SETS | BIG)} (default: all but the last)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(ALL)} (default: the first {len(SETS)})")
     options = parser.parse_args()
-    unknown = set(options.names) - set(SETS | BIG)
+    unknown = set(options.names) - set(ALL)
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SETS | BIG)}")
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(ALL)}")
     for name in options.names or SETS:
         began = time.monotonic()
         base, metric = make(name, Path(options.out) / name)

@@ -164,13 +164,13 @@ fn tiny_graphs_answer_with_everything_they_have() {
 #[test]
 #[cfg_attr(miri, ignore = "hours, and a small one shows nothing")]
 fn a_narrow_walk_returns_more_than_it_expands() {
-    let data = vectors(3000, 16, 4);
+    let data = vectors(3000, 17, 4);
     let codes = codes(Metric::L2, &data);
     let graph = built(&codes, 1);
     let mut scratch = Scratch::default();
     let (mut narrow, mut whole, mut wide) = (Vec::new(), Vec::new(), Vec::new());
     let (mut shared, mut nearest) = (0, 0);
-    for query in queries(&codes, &vectors(50, 16, 9)) {
+    for query in queries(&codes, &vectors(50, 17, 9)) {
         let few = graph.search(&codes, &query, (20, 100), &mut scratch, &mut narrow);
         let many = graph.search(&codes, &query, (100, 0), &mut scratch, &mut wide);
         graph.search(&codes, &query, (100, 100), &mut scratch, &mut whole);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::{Value as Json, json};
 
-use super::live_tests::{Random, Tester, similarity, size};
+use super::live_tests::{Random, Tester, similarity, size, wide};
 use super::*;
 use crate::attributes::{Bitset, Cell, Filter, FilterContext, ItemFacts};
 use crate::vector::{Element, Metric};
@@ -17,12 +17,13 @@ const K: usize = 20;
 fn grouped(metric: Metric, items: usize) -> Tester {
     let mut tester = Tester::new(metric, Element::F32, 11);
     let mut random = Random(5);
-    let centres: Vec<Vec<f32>> = (0..30).map(|_| (0..8).map(|_| random.number() * 4.0).collect()).collect();
+    let centres: Vec<Vec<f32>> = (0..30).map(|_| wide(|| random.number() * 4.0)).collect();
     let mut changes = Vec::new();
     for item in 0..items {
         let mut change = tester.put(format!("id-{item}"));
         let centre = &centres[random.below(30) as usize];
-        let vector: Vec<f32> = centre.iter().map(|value| value + random.number()).collect();
+        let off = wide(|| random.number());
+        let vector: Vec<f32> = centre.iter().zip(off).map(|(value, off)| value + off).collect();
         let Change::Put(put) = &mut change else { unreachable!("a put") };
         put.vector = Some(tester.index.row(&vector).expect("valid"));
         tester.model.get_mut(&put.id).expect("put").vector = vector;
@@ -83,7 +84,7 @@ fn every_plan_finds_what_brute_force_finds_under_every_kind_of_filter() {
         let mut sums = std::collections::BTreeMap::<String, (usize, usize)>::new();
         let (mut plain_right, mut plain_wanted) = (0, 0);
         for _ in 0..size(100, 25) {
-            let vector: Vec<f32> = (0..8).map(|_| random.number() * 4.0).collect();
+            let vector: Vec<f32> = wide(|| random.number() * 4.0);
             let query = tester.index.query(&vector).expect("valid");
             let all = ranked(&tester, &vector);
             let mut rank = vec![0; count as usize];
@@ -397,7 +398,7 @@ fn what_is_taken_off_does_not_count_as_found() {
     let mut tester = grouped(Metric::L2, 3_000);
     let mut random = Random(12);
     for _ in 0..size(50, 10) {
-        let vector: Vec<f32> = (0..8).map(|_| random.number() * 4.0).collect();
+        let vector: Vec<f32> = wide(|| random.number() * 4.0);
         let query = tester.index.query(&vector).expect("valid");
         let nearest = ranked(&tester, &vector);
         let ids: Vec<String> = nearest[..105].iter().map(|one| tester.index.id(one.1).to_owned()).collect();

@@ -491,7 +491,7 @@ impl Index {
                 // As if they were normally distributed, unless those that are known are larger.
                 codec.scale = codec.scale.max(Codec::usual_nibble_step(schema.dimension));
             }
-            CodeKind::Raw | CodeKind::ScaledI8 => {}
+            CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32 => {}
         }
         codec
     }

@@ -33,6 +33,15 @@ impl Random {
     }
 }
 
+/// Numbers of a vector: more than are compared as they are.
+const DIMENSION: usize = 20;
+
+/// A vector of eight numbers, repeated: with more that differ, a few thousand would have no near ones.
+pub(super) fn wide(mut number: impl FnMut() -> f32) -> Vec<f32> {
+    let eight: [f32; 8] = std::array::from_fn(|_| number());
+    (0..DIMENSION).map(|at| eight[at % 8]).collect()
+}
+
 /// What an item should be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Model {
@@ -78,7 +87,7 @@ pub(super) struct Tester {
 impl Tester {
     pub(super) fn new(metric: Metric, element: Element, seed: u64) -> Tester {
         let directory = tempfile::tempdir().expect("directory");
-        let path = empty_index(directory.path(), metric, element, 8);
+        let path = empty_index(directory.path(), metric, element, DIMENSION);
         let index = Index::open_roomy(&path, Mode::Mapped, ROOM).expect("open");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
         let (model, random) = (BTreeMap::new(), Random(seed));
@@ -90,13 +99,11 @@ impl Tester {
         let few = self.random.below(3) == 0;
         let mut source = Random(if few { self.random.below(20) } else { self.random.next() });
         let stretch = if self.random.below(10) == 0 && !few { 3.0 } else { 1.0 };
-        (0..8)
-            .map(|_| match self.element {
-                Element::I8 | Element::U8 => ((source.number() + 0.5) * 100.0).round().max(1.0),
-                Element::F16 => half::f16::from_f32(source.number() * stretch).to_f32(),
-                Element::F32 => source.number() * stretch,
-            })
-            .collect()
+        wide(|| match self.element {
+            Element::I8 | Element::U8 => ((source.number() + 0.5) * 100.0).round().max(1.0),
+            Element::F16 => half::f16::from_f32(source.number() * stretch).to_f32(),
+            Element::F32 => source.number() * stretch,
+        })
     }
 
     pub(super) fn batch(&mut self, ids: u64) {
@@ -331,7 +338,8 @@ fn check_filtered(tester: &Tester, vector: &[f32], k: usize) {
 fn many_items_on_one_vector_come_and_go() {
     let count = size(100_000, 5_000);
     let mut tester = Tester::new(Metric::Cosine, Element::F32, 1);
-    let vector = [1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.125];
+    let mut vector = [0.0; DIMENSION];
+    vector[..4].copy_from_slice(&[1.0, 0.5, 0.25, 0.125]);
     put_all(&mut tester, "same-", std::iter::repeat_n(vector.to_vec(), count));
     assert_eq!((tester.index.items() as usize, tester.index.nodes()), (count, 1));
     assert_eq!(ids_near(&tester, &vector, 50, 50).len(), 50);
@@ -352,7 +360,7 @@ fn near_twins_are_all_reachable_and_deleted_ones_gone() {
     for (metric, element) in [(Metric::Cosine, Element::F32), (Metric::L2, Element::F32)] {
         let mut tester = Tester::new(metric, element, 2);
         let twin = |random: &mut Random| -> Vec<f32> {
-            (0..8).map(|at| 0.5 - at as f32 / 8.0 + random.number() * 2e-6).collect()
+            (0..DIMENSION).map(|at| 0.5 - at as f32 / DIMENSION as f32 + random.number() * 2e-6).collect()
         };
         let mut random = Random(9);
         let vectors: Vec<Vec<f32>> = (0..count).map(|_| twin(&mut random)).collect();
@@ -443,7 +451,9 @@ fn what_was_just_inserted_can_be_reached_however_crowded_its_place() {
         let mut tester = Tester::new(metric, Element::F32, 4);
         let mut random = Random(11);
         for at in 0..size(4_000, 800) {
-            let vector: Vec<f32> = (0..8).map(|at| 0.5 - at as f32 / 8.0 + random.number() * step).collect();
+            let vector: Vec<f32> = (0..DIMENSION)
+                .map(|at| 0.5 - at as f32 / DIMENSION as f32 + random.number() * step)
+                .collect();
             put_all(&mut tester, &format!("twin-{at}-"), std::iter::once(vector));
             let newest = tester.index.graph.nodes() as u32 - 1;
             lost += usize::from(!on_any_level(&tester.index.graph)[newest as usize]);
@@ -456,7 +466,7 @@ fn what_was_just_inserted_can_be_reached_however_crowded_its_place() {
 fn late_comers_longer_than_any_are_what_inner_product_returns() {
     let mut tester = Tester::new(Metric::Dot, Element::F32, 3);
     let mut random = Random(4);
-    let mut vector = |stretch: f32| -> Vec<f32> { (0..8).map(|_| random.number() * stretch).collect() };
+    let mut vector = |stretch: f32| -> Vec<f32> { wide(|| random.number() * stretch) };
     let first: Vec<Vec<f32>> = (0..4_000).map(|_| vector(1.0)).collect();
     let late: Vec<Vec<f32>> = (0..1_000).map(|_| vector(3.0)).collect();
     put_all(&mut tester, "early-", first.into_iter());
@@ -519,12 +529,10 @@ fn a_first_vector_unlike_all_others_does_not_spoil_the_codes() {
     for first in [1.0, 1e-3, 3e4] {
         let mut tester = Tester::new(Metric::L2, Element::F32, 5);
         let mut random = Random(6);
-        put_all(&mut tester, "first", std::iter::once(vec![first; 8]));
-        let others: Vec<Vec<f32>> =
-            (0..size(6_000, 3_000)).map(|_| (0..8).map(|_| 0.6 * random.number()).collect()).collect();
+        put_all(&mut tester, "first", std::iter::once(vec![first; DIMENSION]));
+        let others: Vec<Vec<f32>> = (0..size(6_000, 3_000)).map(|_| wide(|| 0.6 * random.number())).collect();
         put_all(&mut tester, "other", others.into_iter());
-        let queries: Vec<Vec<f32>> =
-            (0..30).map(|_| (0..8).map(|_| 0.6 * random.number()).collect()).collect();
+        let queries: Vec<Vec<f32>> = (0..30).map(|_| wide(|| 0.6 * random.number())).collect();
         if first == 1.0 {
             let live = recall_of_walks(&mut tester, &queries);
             assert!(live >= 0.95, "first {first}: {live} before the checkpoint");
@@ -543,12 +551,12 @@ fn the_longest_that_were_deleted_push_nobody_out_of_a_dot_search() {
     let vectors: Vec<Vec<f32>> = (0..count)
         .map(|at| {
             let length = if at < 150 { 6.0 } else { 1.0 };
-            (0..8).map(|_| length * random.number()).collect()
+            wide(|| length * random.number())
         })
         .collect();
     put_all(&mut tester, "i", vectors.into_iter());
     delete_all(&mut tester, (0..150).map(|at| format!("i{at}")));
-    let queries: Vec<Vec<f32>> = (0..30).map(|_| (0..8).map(|_| random.number()).collect()).collect();
+    let queries: Vec<Vec<f32>> = (0..30).map(|_| wide(|| random.number())).collect();
     let recall = recall_of_walks(&mut tester, &queries);
     assert!(recall >= 0.98, "{recall}");
 }

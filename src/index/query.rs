@@ -1,7 +1,7 @@
 //! Queries: checked and prepared once, then compared with codes and vectors.
 
 use super::Index;
-use crate::vector::{CodeKind, Element, Metric};
+use crate::vector::{Element, Metric};
 
 /// A query vector or a parameter of a search was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -57,7 +57,7 @@ pub struct Query {
     /// f32, little-endian; of unit length under cosine.
     pub(super) vector: Vec<u8>,
     pub(super) code: Vec<u8>,
-    /// Whether distances of the code are those of the vector: raw bytes, and the query's numbers are such.
+    /// Whether distances of the code are those of the vector.
     pub(super) code_is_exact: bool,
 }
 
@@ -110,13 +110,7 @@ impl Index {
         for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(&vector) {
             *bytes = value.to_le_bytes();
         }
-        // Sums of whole numbers below 2^24 are the same in f32, however they are added.
-        let raw = self.codes.codec().kind == CodeKind::Raw && self.schema.dimension * 255 * 255 < 1 << 24;
-        let is_byte = |value: &f32| match self.schema.element {
-            Element::I8 => (-128.0..=127.0).contains(value),
-            _ => (0.0..=255.0).contains(value),
-        };
-        let code_is_exact = raw && vector.iter().all(|value| value.fract() == 0.0 && is_byte(value));
+        let code_is_exact = self.codes.codec().is_exact(&vector, &code);
         Ok(Query { vector: bytes, code, code_is_exact })
     }
 

@@ -177,6 +177,48 @@ fn every_metric_and_element_finds_what_brute_force_finds() {
 }
 
 #[test]
+fn vectors_of_few_numbers_are_found() {
+    let directory = tempfile::tempdir().expect("directory");
+    // A town of some streets, far from where its coordinates are 0: hardly any codes tell its houses apart.
+    let town = |element: Element, dimension: usize| {
+        let mut random = stream(5);
+        let spread = if element == Element::F16 { 0.5 } else { 0.004 };
+        let mut house = || half::f16::from_f32(random()).to_f32() * spread;
+        let mut vectors: Vec<Vec<f32>> =
+            (0..1_500).map(|_| (0..dimension).map(|_| 1.0 + house()).collect()).collect();
+        vectors.push(vec![100.0; dimension]);
+        vectors
+            .into_iter()
+            .map(|vector| match element {
+                Element::F16 => vector.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect(),
+                _ => vector,
+            })
+            .collect::<Vec<Vec<f32>>>()
+    };
+    for (metric, element, dimension) in [
+        (Metric::L2, Element::F32, 1),
+        (Metric::L2, Element::F32, 2),
+        (Metric::L2, Element::F16, 3),
+        (Metric::L2, Element::F32, 16),
+        (Metric::Cosine, Element::F32, 4),
+    ] {
+        let vectors = town(element, dimension);
+        let index = Index::open(&built(metric, element, &vectors, &directory), Mode::Mapped).expect("open");
+        let (mut hits, mut wanted) = (0, 0);
+        for query in vectors.iter().step_by(50) {
+            let ready = index.query(query).expect("query");
+            let want = oracle(metric, &vectors, query, 10, &|_| true);
+            let params = SearchParams { k: 10, ef: 60, allowed: None, exact: false };
+            let found = index.search(&ready, &params).expect("search").candidates;
+            let slack = if metric == Metric::Cosine { 2e-7 } else { 1e-9 };
+            hits += found.iter().filter(|c| f64::from(c.similarity) >= want[9] - slack).count();
+            wanted += 10;
+        }
+        assert!(hits * 100 >= wanted * 97, "{metric} {element} {dimension}: {hits} of {wanted}");
+    }
+}
+
+#[test]
 fn a_large_family_on_one_vector_is_neither_lost_nor_repeated() {
     let directory = tempfile::tempdir().expect("directory");
     let mut vectors = data(300, 8, Element::F32, 3);

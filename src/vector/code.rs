@@ -2,14 +2,21 @@
 //!
 //! | kind | for | a row |
 //! |---|---|---|
-//! | raw | `l2` over i8 or u8 | the stored elements; no second copy is kept, distances are exact |
+//! | raw | `l2` over i8 or u8, and over f32 or f16 up to 16 numbers | the stored elements; no second copy is kept, distances are exact |
+//! | unit-f32 | `cosine`, up to 8 numbers | the normalised vector |
 //! | unit-i8 | `cosine` | round(x / scale) in -127..=127 of the normalised vector, one scale for all |
 //! | unit-u4 | `cosine`, 256 numbers and more | round(x / scale + 7.5) in 0..=15 of the normalised vector, rotated (see `rotate`), two to a byte, one scale for all |
 //! | affine-u8 | `l2` over f32 or f16 | round((x - offset) / scale) in 0..=255, one scale and offset for all |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //!
 //! This is scalar quantisation (SQ8, SQ4). The clip is the one with the least error over a sample: squared for unit-i8
-//! and unit-u4, absolute for affine-u8. Rows are zero-padded to a multiple of 32 bytes.
+//! and unit-u4, absolute for affine-u8. Rows but raw ones are zero-padded to a multiple of 32 bytes.
+//!
+//! Of few numbers the errors do not cancel: a quarter of a million points of a plane fall on 65,536 codes. There the
+//! vectors themselves, which are hardly longer than codes, are compared.
+//!
+//! A query of `l2` far outside of what bytes can hold (a user vector of another model than the items', say) stays f32, in steps
+//! of the code: cut to 0..=255, it would lie in another direction from the items.
 //!
 //! Half the bytes are half the cache misses, and of many numbers the errors cancel: at 384 dimensions the 16 levels of
 //! unit-u4 are off by 0.005 of a cosine. The rotation sees to it that they cancel in whatever vectors; should they not all the
@@ -23,16 +30,19 @@
 //!
 //! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
 
-use super::kernel::{self, Kernel, Operation, Rows};
+use super::kernel::{self, Kernel, Operation};
 use super::rotate::rotate;
 use super::train::{NORMAL_STEP, affine_scale, nibble_scale, symmetric_scale};
 use super::{Element, Metric};
-use crate::arena::{ArenaError, Array};
 
 /// Rows are padded to a multiple of this many bytes.
 const PAD: usize = 32;
-/// Cache lines that are fetched ahead of a batch.
-const PREFETCH: usize = 16;
+/// Up to this dimension vectors of floats are compared themselves: a cache line at most.
+const RAW_FLOATS: usize = 16;
+/// The same for unit vectors, which are a second copy: no longer than a code.
+const UNIT_FLOATS: usize = PAD / 4;
+/// A query of `l2` stays f32 when what bytes would cut off, squared and summed, is more than so many steps for each number.
+const FAR: f32 = 1.0;
 /// From this dimension on the errors of 4-bit codes cancel well enough.
 const NIBBLES_FROM: usize = 256;
 /// The largest squared error of 4-bit codes, as a share of the squared numbers; numbers that are normally distributed have 0.0115.
@@ -55,12 +65,20 @@ pub enum CodeKind {
     ScaledI8,
     /// 4-bit numbers, one scale for all.
     UnitU4,
+    /// Normalised floats.
+    UnitF32,
 }
 
 impl CodeKind {
     /// All kinds, in the order of their codes in the index file.
-    pub const ALL: [CodeKind; 5] =
-        [CodeKind::Raw, CodeKind::UnitI8, CodeKind::AffineU8, CodeKind::ScaledI8, CodeKind::UnitU4];
+    pub const ALL: [CodeKind; 6] = [
+        CodeKind::Raw,
+        CodeKind::UnitI8,
+        CodeKind::AffineU8,
+        CodeKind::ScaledI8,
+        CodeKind::UnitU4,
+        CodeKind::UnitF32,
+    ];
 
     /// The name that `inspect` shows.
     pub fn name(self) -> &'static str {
@@ -70,6 +88,7 @@ impl CodeKind {
             CodeKind::AffineU8 => "affine-u8",
             CodeKind::ScaledI8 => "scaled-i8",
             CodeKind::UnitU4 => "unit-u4",
+            CodeKind::UnitF32 => "unit-f32",
         }
     }
 
@@ -77,8 +96,8 @@ impl CodeKind {
     pub fn of(metric: Metric, element: Element) -> &'static [CodeKind] {
         match (metric, element) {
             (Metric::L2, Element::I8 | Element::U8) => &[CodeKind::Raw],
-            (Metric::L2, _) => &[CodeKind::AffineU8],
-            (Metric::Cosine, _) => &[CodeKind::UnitU4, CodeKind::UnitI8],
+            (Metric::L2, _) => &[CodeKind::AffineU8, CodeKind::Raw],
+            (Metric::Cosine, _) => &[CodeKind::UnitU4, CodeKind::UnitI8, CodeKind::UnitF32],
             (Metric::Dot, _) => &[CodeKind::ScaledI8],
         }
     }
@@ -87,7 +106,7 @@ impl CodeKind {
     pub fn margin(self) -> usize {
         match self {
             CodeKind::Raw => usize::MAX,
-            CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::ScaledI8 => 20,
+            CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::ScaledI8 | CodeKind::UnitF32 => 20,
             CodeKind::UnitU4 => 4,
         }
     }
@@ -130,10 +149,15 @@ impl Codec {
         let may_be_nibbles = metric == Metric::Cosine && dimension >= NIBBLES_FROM;
         let few =
             if may_be_nibbles { nibble_scale(&rotated(sample, dimension), dimension) } else { (1.0, 1.0) };
-        let fits = |kind: &&CodeKind| **kind != CodeKind::UnitU4 || may_be_nibbles && few.1 <= NIBBLES_ERROR;
+        let fits = |kind: &&CodeKind| match kind {
+            CodeKind::UnitU4 => may_be_nibbles && few.1 <= NIBBLES_ERROR,
+            CodeKind::AffineU8 => dimension > RAW_FLOATS,
+            CodeKind::UnitI8 => dimension > UNIT_FLOATS,
+            _ => true,
+        };
         let kind = CodeKind::of(metric, element).iter().find(fits).copied().unwrap_or(CodeKind::UnitI8);
         let (scale, offset) = match kind {
-            CodeKind::Raw | CodeKind::ScaledI8 => (1.0, 0.0),
+            CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32 => (1.0, 0.0),
             CodeKind::UnitI8 => (symmetric_scale(sample), 0.0),
             CodeKind::UnitU4 => (few.0, 0.0),
             CodeKind::AffineU8 => affine_scale(sample),
@@ -151,21 +175,22 @@ impl Codec {
         match self.kind {
             CodeKind::Raw => self.dimension * self.element.size(),
             CodeKind::UnitI8 | CodeKind::AffineU8 => self.dimension.next_multiple_of(PAD),
+            CodeKind::UnitF32 => (4 * self.dimension).next_multiple_of(PAD),
             CodeKind::ScaledI8 => (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD),
             CodeKind::UnitU4 => self.half().next_multiple_of(PAD),
         }
     }
 
-    /// Bytes that the kernel reads of a row.
-    fn width(&self) -> usize {
+    /// Elements that the kernel reads of a row.
+    pub(super) fn width(&self) -> usize {
         match self.kind {
-            CodeKind::Raw => self.dimension,
+            CodeKind::Raw | CodeKind::UnitF32 => self.dimension,
             _ => self.dimension.next_multiple_of(PAD),
         }
     }
 
     /// Bytes of a unit-u4 row's numbers.
-    fn half(&self) -> usize {
+    pub(super) fn half(&self) -> usize {
         self.dimension.div_ceil(2)
     }
 
@@ -174,10 +199,11 @@ impl Codec {
     pub fn encode(&self, vector: &[f32], row: &mut [u8]) -> usize {
         match self.kind {
             CodeKind::Raw => {
-                let (least, most) = if self.element == Element::I8 { (-128.0, 127.0) } else { (0.0, 255.0) };
-                for (byte, &value) in row.iter_mut().zip(vector) {
-                    *byte = whole(value.clamp(least, most));
-                }
+                store(self.element, vector, row);
+                0
+            }
+            CodeKind::UnitF32 => {
+                store(Element::F32, vector, row);
                 0
             }
             CodeKind::UnitI8 => encode_i8(vector, 1.0 / self.scale, row),
@@ -205,6 +231,48 @@ impl Codec {
         }
     }
 
+    /// The least and the largest number of a byte of `l2`.
+    fn levels(&self) -> (f32, f32) {
+        if self.kind == CodeKind::Raw && self.element == Element::I8 { (-128.0, 127.0) } else { (0.0, 255.0) }
+    }
+
+    /// Whether rows are of floats.
+    pub(super) fn is_float(&self) -> bool {
+        self.kind == CodeKind::Raw && matches!(self.element, Element::F32 | Element::F16)
+    }
+
+    /// A query of `l2` as f32, in steps of the code, if rows are floats or its numbers lie far outside of what a byte holds.
+    fn far_query(&self, vector: &[f32]) -> Option<Vec<u8>> {
+        let (scale, offset) = if self.kind == CodeKind::Raw { (1.0, 0.0) } else { (self.scale, self.offset) };
+        let steps = vector.iter().map(|value| (value - offset) / scale);
+        if !self.is_float() {
+            let (least, most) = self.levels();
+            let beyond: f32 = steps.clone().map(|step| (step - step.clamp(least, most)).powi(2)).sum();
+            if beyond <= FAR * vector.len() as f32 {
+                return None;
+            }
+        }
+        let mut row: Vec<u8> = steps.flat_map(f32::to_le_bytes).collect();
+        row.resize(4 * self.width(), 0);
+        Some(row)
+    }
+
+    /// Whether the distances of a query's code are exact.
+    pub fn is_exact(&self, vector: &[f32], code: &[u8]) -> bool {
+        if self.kind != CodeKind::Raw {
+            return false;
+        }
+        let (least, most) = self.levels();
+        // Sums of whole numbers below 2^24 are the same in f32, however they are added.
+        let whole = || vector.iter().all(|value| value.fract() == 0.0 && (least..=most).contains(value));
+        self.is_far(code) || self.dimension * 255 * 255 < 1 << 24 && whole()
+    }
+
+    /// Whether a query's code is f32.
+    pub(super) fn is_far(&self, code: &[u8]) -> bool {
+        matches!(self.kind, CodeKind::Raw | CodeKind::AffineU8) && code.len() == 4 * self.width()
+    }
+
     /// The code of a query: as an item's, without the extra dimension. Under unit-i8 it has a scale of its own, which
     /// follows the row, so that a number larger than the items' clip does not bend the query's direction.
     pub fn encode_query(&self, vector: &[f32]) -> Vec<u8> {
@@ -228,7 +296,13 @@ impl Codec {
                 let (scale, _) = self.trailer(&row);
                 self.set_trailer(&mut row, scale, 0.0);
             }
+            CodeKind::UnitF32 => {
+                self.encode(vector, &mut row);
+            }
             CodeKind::Raw | CodeKind::AffineU8 => {
+                if let Some(far) = self.far_query(vector) {
+                    return far;
+                }
                 self.encode(vector, &mut row);
             }
         }
@@ -239,7 +313,7 @@ impl Codec {
     pub fn zero(&self) -> Option<f32> {
         match self.kind {
             CodeKind::Raw | CodeKind::AffineU8 => Some(0.0),
-            CodeKind::UnitI8 | CodeKind::UnitU4 => Some(-1.0),
+            CodeKind::UnitI8 | CodeKind::UnitU4 | CodeKind::UnitF32 => Some(-1.0),
             CodeKind::ScaledI8 => None,
         }
     }
@@ -255,20 +329,20 @@ impl Codec {
     }
 
     /// The scale of a unit-i8 code: a query's own, or the items'.
-    fn unit_scale(&self, code: &[u8]) -> f32 {
+    pub(super) fn unit_scale(&self, code: &[u8]) -> f32 {
         match code.get(self.stride()..) {
             Some(&[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
             _ => self.scale,
         }
     }
 
-    fn trailer(&self, row: &[u8]) -> (f32, f32) {
+    pub(super) fn trailer(&self, row: &[u8]) -> (f32, f32) {
         let at = self.width();
         let read = |at: usize| f32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
         (read(at), read(at + 4))
     }
 
-    fn set_trailer(&self, row: &mut [u8], scale: f32, extra: f32) {
+    pub(super) fn set_trailer(&self, row: &mut [u8], scale: f32, extra: f32) {
         let at = self.width();
         row[at..at + 4].copy_from_slice(&scale.to_le_bytes());
         row[at + 4..at + 8].copy_from_slice(&extra.to_le_bytes());
@@ -277,14 +351,22 @@ impl Codec {
     /// The kernel that compares codes of this codec.
     pub fn kernel(&self) -> Box<dyn Kernel> {
         let (operation, element) = match self.kind {
+            CodeKind::Raw if self.is_float() => return self.far_kernel(),
             CodeKind::Raw => (Operation::L2, self.element),
             CodeKind::AffineU8 => (Operation::L2, Element::U8),
             CodeKind::UnitI8 | CodeKind::ScaledI8 => (Operation::Dot, Element::I8),
+            CodeKind::UnitF32 => (Operation::Dot, Element::F32),
             CodeKind::UnitU4 => {
                 return kernel::select(Operation::DotNibbles, Element::I8, Element::U8, self.dimension);
             }
         };
         kernel::select(operation, element, element, self.width())
+    }
+
+    /// The kernel that compares queries of f32 with codes of `l2`.
+    pub(super) fn far_kernel(&self) -> Box<dyn Kernel> {
+        let element = if self.kind == CodeKind::Raw { self.element } else { Element::U8 };
+        kernel::select(Operation::L2, Element::F32, element, self.width())
     }
 }
 
@@ -312,6 +394,22 @@ fn largest(vector: &[f32]) -> f32 {
 fn whole(value: f32) -> u8 {
     const LAST_BIT_IS_ONE: f32 = 12_582_912.0;
     (value + LAST_BIT_IS_ONE).to_bits() as u8
+}
+
+/// Writes a vector as a stored row; bytes are rounded and cut.
+fn store(element: Element, vector: &[f32], row: &mut [u8]) {
+    match element {
+        Element::F32 => {
+            let rows = row.as_chunks_mut().0.iter_mut();
+            rows.zip(vector).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        }
+        Element::F16 => {
+            let rows = row.as_chunks_mut().0.iter_mut();
+            rows.zip(vector).for_each(|(bytes, &value)| *bytes = half::f16::from_f32(value).to_le_bytes());
+        }
+        Element::I8 => row.iter_mut().zip(vector).for_each(|(byte, v)| *byte = whole(v.clamp(-128.0, 127.0))),
+        Element::U8 => row.iter_mut().zip(vector).for_each(|(byte, v)| *byte = whole(v.clamp(0.0, 255.0))),
+    }
 }
 
 fn encode_i8(vector: &[f32], inverse: f32, row: &mut [u8]) -> usize {
@@ -345,142 +443,17 @@ fn encode_u4(vector: &[f32], inverse: f32, half: usize, row: &mut [u8]) -> usize
 }
 
 /// Appends to the i8 numbers of a unit-u4 query their scale, and what the offset of the levels adds to every product.
-fn finish_u4_query(row: &mut Vec<u8>, scale: f32) {
+pub(super) fn finish_u4_query(row: &mut Vec<u8>, scale: f32) {
     let sum: i32 = row.iter().map(|&byte| i32::from(byte as i8)).sum();
     row.extend_from_slice(&scale.to_le_bytes());
     row.extend_from_slice(&(MIDDLE * sum as f32).to_le_bytes());
 }
 
-/// The codes of all nodes, and the kernel that compares them.
-#[derive(Debug)]
-pub struct Codes {
-    codec: Codec,
-    kernel: Box<dyn Kernel>,
-    rows: Array<u8>,
-    stride: usize,
-}
-
-impl Codes {
-    /// Codes in an array of whole rows.
-    pub fn new(codec: Codec, rows: Array<u8>) -> Codes {
-        Codes { codec, kernel: codec.kernel(), rows, stride: codec.stride() }
-    }
-
-    /// The codec.
-    pub fn codec(&self) -> &Codec {
-        &self.codec
-    }
-
-    /// Appends the code of one more node.
-    pub fn push(&self, row: &[u8]) -> Result<(), ArenaError> {
-        self.rows.extend(row)
-    }
-
-    /// Rows that can still be appended.
-    pub fn room(&self) -> usize {
-        self.rows.room() / self.stride
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.rows.len() / self.stride
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// All rows.
-    pub fn rows(&self) -> Rows<'_> {
-        Rows { bytes: self.rows.as_slice(), stride: self.stride }
-    }
-
-    /// The code of a node.
-    #[inline]
-    pub fn row(&self, node: u32) -> &[u8] {
-        self.rows().row(node)
-    }
-
-    /// The code of a node in the form of a query that finds other nodes near it as items lie near each other; `buffer` may
-    /// hold it.
-    #[inline]
-    pub fn as_item<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
-        let row = self.row(node);
-        if self.codec.kind != CodeKind::UnitU4 {
-            return row;
-        }
-        // Twice each level's distance from the middle is a whole number.
-        let double = |level: u8| (2 * level as i8 - 15) as u8;
-        let numbers = &row[..self.codec.half()];
-        buffer.clear();
-        buffer.extend(numbers.iter().map(|byte| double(byte & 15)));
-        buffer.extend(numbers.iter().map(|byte| double(byte >> 4)));
-        buffer[self.codec.dimension..].fill(0);
-        finish_u4_query(buffer, self.codec.scale / 2.0);
-        buffer
-    }
-
-    /// The code of a node in the form of a query that asks for large products with it, without the extra dimension; `buffer`
-    /// may hold it.
-    #[inline]
-    pub fn as_query<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.codec.kind != CodeKind::ScaledI8 {
-            return self.as_item(node, buffer);
-        }
-        buffer.clear();
-        buffer.extend_from_slice(self.row(node));
-        let (scale, _) = self.codec.trailer(buffer);
-        self.codec.set_trailer(buffer, scale, 0.0);
-        buffer
-    }
-
-    /// Asks for the codes of the first of these nodes: as much as the processor fetches at a time.
-    #[inline]
-    pub fn prefetch(&self, nodes: &[u32]) {
-        let lines = self.stride.div_ceil(64);
-        for &node in nodes.iter().take((PREFETCH / lines).max(1)) {
-            let row = self.rows.as_ptr().wrapping_add(node as usize * self.stride);
-            (0..lines).for_each(|line| kernel::prefetch(row.wrapping_add(line * 64)));
-        }
-    }
-
-    /// Replaces `out` by the distance (minus the approximate similarity) of a code to each of `nodes`.
-    #[inline]
-    pub fn distances(&self, query: &[u8], nodes: &[u32], out: &mut Vec<f32>) {
-        self.kernel.many(query, self.rows(), nodes, out);
-        let codec = &self.codec;
-        match codec.kind {
-            CodeKind::Raw => {}
-            CodeKind::UnitI8 => scale_all(out, -codec.unit_scale(query) * codec.scale),
-            CodeKind::AffineU8 => scale_all(out, codec.scale * codec.scale),
-            CodeKind::UnitU4 => {
-                let at = 2 * codec.half();
-                let read =
-                    |at: usize| f32::from_le_bytes([query[at], query[at + 1], query[at + 2], query[at + 3]]);
-                let (factor, offset) = (-read(at) * codec.scale, read(at + 4));
-                out.iter_mut().for_each(|value| *value = (*value - offset) * factor);
-            }
-            CodeKind::ScaledI8 => {
-                let (scale, extra) = codec.trailer(query);
-                for (value, &node) in out.iter_mut().zip(nodes) {
-                    let (other_scale, other_extra) = codec.trailer(self.row(node));
-                    *value = -(scale * other_scale * *value + extra * other_extra);
-                }
-            }
-        }
-    }
-}
-
-fn scale_all(values: &mut [f32], factor: f32) {
-    for value in values {
-        *value *= factor;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Array;
+    use crate::vector::Codes;
     use proptest::prelude::*;
 
     fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
@@ -631,6 +604,56 @@ mod tests {
             .collect();
         let (step, offset) = affine_scale(&sparse);
         assert!(offset == 0.0 && 255.0 * step > 4.0, "clipped at {}", 255.0 * step);
+    }
+
+    #[test]
+    fn vectors_of_few_numbers_are_told_apart() {
+        for (metric, element, kind) in [
+            (Metric::L2, Element::F32, CodeKind::Raw),
+            (Metric::L2, Element::F16, CodeKind::Raw),
+            (Metric::Cosine, Element::F32, CodeKind::UnitF32),
+        ] {
+            let turn = |at: usize| (at as f32 * 0.002, 0.002 * at as f32);
+            let vectors: Vec<Vec<f32>> = (0..100)
+                .map(|at| vec![turn(at).0.cos(), turn(at).1.sin()])
+                .map(|vector| vector.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect())
+                .collect();
+            let codec = Codec::train(metric, element, 2, &vectors.concat(), 1.0);
+            assert_eq!(codec.kind, kind);
+            let codes = codes(codec, &vectors);
+            let ids: Vec<u32> = (0..100).collect();
+            let (mut out, mut item) = (Vec::new(), Vec::new());
+            for (at, vector) in vectors.iter().enumerate() {
+                for query in [&codec.encode_query(vector)[..], codes.as_item(at as u32, &mut item)] {
+                    codes.distances(query, &ids, &mut out);
+                    for (other, got) in vectors.iter().zip(&out) {
+                        assert!((got - exact(metric, vector, other)).abs() < 1e-6, "{metric} {element}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_far_from_all_items_ranks_them_as_they_are() {
+        for (element, numbers) in [(Element::F32, 40.0f32), (Element::U8, 40.0), (Element::I8, 1.0)] {
+            let vectors: Vec<Vec<f32>> = spread(60, 40)
+                .into_iter()
+                .map(|vector| vector.into_iter().map(|x| (x * numbers + numbers).max(0.0).round()).collect())
+                .collect();
+            let codec = Codec::train(Metric::L2, element, 40, &vectors.concat(), 0.0);
+            let codes = codes(codec, &vectors);
+            let (ids, mut out): (Vec<u32>, _) = ((0..60).collect(), Vec::new());
+            for direction in spread(10, 40) {
+                let query: Vec<f32> = direction.iter().map(|x| 4_000.0 * x).collect();
+                codes.distances(&codec.encode_query(&query), &ids, &mut out);
+                for (vector, got) in vectors.iter().zip(&out) {
+                    let want = exact(Metric::L2, &query, vector);
+                    // Cut off, the numbers would be off by most of it.
+                    assert!((got - want).abs() < 1e-3 * want, "{element}: {got} is not near {want}");
+                }
+            }
+        }
     }
 
     #[test]

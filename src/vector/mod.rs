@@ -4,13 +4,15 @@
 //! compares: fewer bytes, so fewer cache misses. [`kernel`] holds the arithmetic, chosen once an index.
 
 mod code;
+mod codes;
 mod element;
 pub mod kernel;
 mod metric;
 mod rotate;
 mod train;
 
-pub use code::{CodeKind, Codec, Codes};
+pub use code::{CodeKind, Codec};
+pub use codes::Codes;
 pub use element::{Element, ElementError};
 pub use kernel::{Backend, Kernel, Operation, Rows};
 pub use metric::Metric;

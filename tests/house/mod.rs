@@ -15,7 +15,7 @@ use shortlist::collection::{
 };
 use shortlist::index::{Index, ItemRecord, Schema};
 
-pub const DIMENSION: usize = 8;
+pub const DIMENSION: usize = 20;
 
 /// splitmix64.
 pub struct Random(pub u64);
