@@ -109,6 +109,26 @@ def angles(random):
     return split(random, random.standard_normal((200_000 + QUERIES, 4), dtype=np.float32), "cosine")
 
 
+def cone(random):
+    """Embeddings of a text model that puts all texts into a narrow cone: any two have a cosine of 0.9."""
+    vectors = spectrum(random, 100_000 + QUERIES, 384, 0.4, 3)
+    return split(random, vectors, "cosine")
+
+
+def shifted_means(random):
+    """Measurements: each number around a value of its own, far from 0 beside how it varies."""
+    latent = blobs(random, 100_000 + QUERIES, 16, 300, 0.6)
+    vectors = latent @ random.standard_normal((16, 64), dtype=np.float32) / 4
+    return split(random, vectors + 50 * random.standard_normal(64, dtype=np.float32), "l2")
+
+
+def unequal(random):
+    """One number a thousand times as large as the others, as of features that nobody has scaled."""
+    vectors = random.standard_normal((60_000 + QUERIES, 32), dtype=np.float32)
+    vectors[:, 5] *= 1_000
+    return split(random, vectors, "l2")
+
+
 def far(random):
     """Queries three times as long as items, so that most of their numbers lie beyond the items'."""
     base = random.standard_normal((200_000, 32), dtype=np.float32)
@@ -131,19 +151,22 @@ SETS = {
     "clustered-100": clustered, "uniform-64": uniform, "copies-200": copies, "norms-200": norms, "text-768": text,
     "large-1536": large, "shifted-200": shifted, "islands-96": islands,
 }  # fmt: skip
-FEW = {"places-2": places, "angles-4": angles, "far-32": far}
+HARD = {
+    "places-2": places, "angles-4": angles, "far-32": far,
+    "cone-384": cone, "means-64": shifted_means, "unequal-32": unequal,
+}  # fmt: skip
 BIG = {"growing-96": growing}
-ALL = SETS | FEW | BIG
+ALL = SETS | HARD | BIG
 
 
 def make(name, folder):
     # Each set has its own seed, so that one does not depend on which others are made.
     random = np.random.default_rng([SEED, *name.encode()])
     base, queries, metric = ALL[name](random)
-    kept = np.float32 if name in FEW else np.float16
+    kept = np.float32 if name in HARD else np.float16
     base, queries = base.astype(kept), queries.astype(kept)
     # Distances of f32 would not tell near ones of few numbers apart.
-    exact = [as_f32(vectors, metric).astype(np.float64 if name in FEW else np.float32) for vectors in (queries, base)]
+    exact = [as_f32(vectors, metric).astype(np.float64 if name in HARD else np.float32) for vectors in (queries, base)]
     neighbors, _ = brute_force(*exact, metric, GROUND_TRUTH_DEPTH)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "vectors.npy", base)

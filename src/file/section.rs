@@ -63,6 +63,8 @@ kinds! {
     VectorSlots = 24, "vector-slots";
     /// Size class of each vector's length, under inner product.
     SizeClasses = 25, "size-classes";
+    /// What is taken off of each vector before it is coded, f32.
+    CodeCentre = 26, "code-centre";
     /// Node of each item.
     ItemNode = 30, "item-node";
     /// Next and previous item on the same node.

@@ -469,7 +469,7 @@ impl IndexBuilder {
             covers_hash: [0; 32],
             created_at: self.options.now,
             clipped_share,
-            codec: *codes.codec(),
+            codec: codes.codec().clone(),
             vectors: &mut std::iter::once(vectors),
             codes: &mut std::iter::once(codes.rows().bytes),
             inverse_norms: bytemuck::cast_slice(&inverse),

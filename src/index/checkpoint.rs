@@ -152,7 +152,7 @@ impl Checkpoint<'_> {
             covers_hash,
             created_at: now,
             clipped_share: 0.0,
-            codec: *codes.as_ref().unwrap_or(&index.codes).codec(),
+            codec: codes.as_ref().unwrap_or(&index.codes).codec().clone(),
             vectors: &mut layout.nodes.iter().map(|&node| &rows.row(node)[..index.row_len]),
             codes: &mut (0..).zip(&layout.nodes).filter(|_| !raw).map(|(new, &old)| match anew {
                 Some(anew) => anew.row(new),
@@ -311,7 +311,7 @@ impl Checkpoint<'_> {
             return Ok(None);
         }
         let schema = &index.schema;
-        let before = codec.scale;
+        let (kind, before) = (codec.kind, codec.scale);
         let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
         row.resize(codec.stride(), 0);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
@@ -323,7 +323,7 @@ impl Checkpoint<'_> {
             rows.extend(&row)?;
         }
         // Links that were chosen by codes which hardly told the vectors apart.
-        let misled = off || before > COARSER * codec.scale;
+        let misled = off || kind != codec.kind || before > COARSER * codec.scale;
         Ok(Some(Recoded { codes: Codes::new(codec, rows), misled }))
     }
 
@@ -334,7 +334,7 @@ impl Checkpoint<'_> {
             give_way();
             rows.extend(codes.row(node))?;
         }
-        Ok(Codes::new(*codes.codec(), rows))
+        Ok(Codes::new(codes.codec().clone(), rows))
     }
 
     fn vector_slots(&self, layout: &Layout) -> Result<Vec<u32>, FileError> {

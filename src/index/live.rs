@@ -475,7 +475,7 @@ impl Index {
                 let usual = 4.0 / (schema.dimension as f32).sqrt() / 127.0;
                 codec.scale = (codec.scale * STRETCH).max(usual).min(1.0 / 127.0);
             }
-            CodeKind::AffineU8 => {
+            CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => {
                 let (mut low, mut high) = (codec.offset, codec.offset + 255.0 * codec.scale);
                 if sample.len() < FEW * schema.dimension {
                     // Few say little of the others: as far on the other side of 0, then, and what does not spread at all has a reach too.

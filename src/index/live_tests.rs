@@ -544,6 +544,29 @@ fn a_first_vector_unlike_all_others_does_not_spoil_the_codes() {
 }
 
 #[test]
+fn what_vectors_have_in_common_does_not_spoil_the_codes() {
+    for (metric, element) in [(Metric::Cosine, Element::F32), (Metric::L2, Element::F16)] {
+        let mut tester = Tester::new(metric, element, 5);
+        let mut random = Random(6);
+        let mut vectors = |count: usize| -> Vec<Vec<f32>> {
+            let numbers = |random: &mut Random| wide(|| random.number());
+            let off = |(at, x): (usize, f32)| half::f16::from_f32(x + [9.0, -12.0, 4.0][at % 3]).to_f32();
+            (0..count).map(|_| numbers(&mut random).into_iter().enumerate().map(off).collect()).collect()
+        };
+        // Too few to tell at first.
+        put_all(&mut tester, "few", vectors(20).into_iter());
+        put_all(&mut tester, "more", vectors(size(4_000, 2_000)).into_iter());
+        let queries = vectors(30);
+        tester.checkpoint(0);
+        let recall = recall_of_walks(&mut tester, &queries);
+        assert!(recall >= 0.98, "{metric}: {recall} after the checkpoint");
+        put_all(&mut tester, "later", vectors(size(2_000, 1_000)).into_iter());
+        let recall = recall_of_walks(&mut tester, &queries);
+        assert!(recall >= 0.98, "{metric}: {recall} after more were put");
+    }
+}
+
+#[test]
 fn the_longest_that_were_deleted_push_nobody_out_of_a_dot_search() {
     let mut tester = Tester::new(Metric::Dot, Element::F32, 7);
     let mut random = Random(8);

@@ -154,7 +154,10 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
     let vectors = open.array(Kind::Vectors, row_len, nodes, Some(mode))?;
     let (codes, vectors) = match codec.kind {
         CodeKind::Raw => (Codes::new(codec, vectors), None),
-        _ => (Codes::new(codec, open.array(Kind::Codes, codec.stride(), nodes, Some(mode))?), Some(vectors)),
+        _ => {
+            let rows = open.array(Kind::Codes, codec.stride(), nodes, Some(mode))?;
+            (Codes::new(codec, rows), Some(vectors))
+        }
     };
     let inverse_norms = match schema.metric {
         Metric::Cosine => open.array(Kind::InverseNorms, 4, nodes, Some(mode))?,
@@ -335,7 +338,24 @@ impl Sections<'_> {
         if ![scale, offset, bound].iter().all(|value| value.is_finite()) || scale <= 0.0 || bound < 0.0 {
             return Err(format!("code parameters: scale {scale}, offset {offset}, bound {bound}").into());
         }
-        Ok(Codec { kind, element: schema.element, dimension: schema.dimension, scale, offset, bound })
+        let centre = if kind.is_centred() { self.centre(schema)? } else { Vec::new() };
+        let (element, dimension) = (schema.element, schema.dimension);
+        Ok(Codec { kind, element, dimension, scale, offset, bound, centre: centre.into() })
+    }
+
+    /// What is taken off of each vector before it is coded.
+    fn centre(&self, schema: &Schema) -> Result<Vec<f32>, Trouble> {
+        let bytes = self.file.bytes(self.file.required(Kind::CodeCentre, 0, 4)?)?;
+        let centre: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        if centre.len() != schema.dimension || centre.iter().any(|value| !value.is_finite()) {
+            return Err(format!(
+                "the centre of the codes has {} numbers, {} finite ones expected",
+                centre.len(),
+                schema.dimension
+            )
+            .into());
+        }
+        Ok(centre)
     }
 
     fn items(&self, nodes: usize, items: usize) -> Result<ItemParts, Trouble> {

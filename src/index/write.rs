@@ -133,6 +133,10 @@ impl Contents<'_> {
         };
         let row_len = self.schema.dimension * self.schema.element.size();
         file.section(Kind::CodeParameters, 0, ElementCode::Bytes, 32, &parameters)?;
+        if codec.kind.is_centred() {
+            let centre = bytemuck::cast_slice(&codec.centre);
+            file.section(Kind::CodeCentre, 0, ElementCode::F32, 4, centre)?;
+        }
         file.section_of(Kind::Vectors, 0, element, row_len, self.vectors)?;
         if codec.kind != CodeKind::Raw {
             file.section_of(Kind::Codes, 0, ElementCode::U8, codec.stride(), self.codes)?;

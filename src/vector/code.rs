@@ -2,18 +2,25 @@
 //!
 //! | kind | for | a row |
 //! |---|---|---|
-//! | raw | `l2` over i8 or u8, and over f32 or f16 up to 16 numbers | the stored elements; no second copy is kept, distances are exact |
-//! | unit-f32 | `cosine`, up to 8 numbers | the normalised vector |
+//! | raw | `l2` over i8 or u8; over f32 or f16 up to 16 numbers, or where codes fail | the stored elements; no second copy is kept, distances are exact |
+//! | unit-f32 | `cosine`, up to 8 numbers, or where codes fail | the normalised vector |
 //! | unit-i8 | `cosine` | round(x / scale) in -127..=127 of the normalised vector, one scale for all |
 //! | unit-u4 | `cosine`, 256 numbers and more | round(x / scale + 7.5) in 0..=15 of the normalised vector, rotated (see `rotate`), two to a byte, one scale for all |
 //! | affine-u8 | `l2` over f32 or f16 | round((x - offset) / scale) in 0..=255, one scale and offset for all |
+//! | centred-u8 | `l2` over f32 or f16 | as affine-u8, of what is left when the mean of all vectors is taken off |
+//! | cone-u8 | `cosine` | as centred-u8, of the normalised vector |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //!
 //! This is scalar quantisation (SQ8, SQ4). The clip is the one with the least error over a sample: squared for unit-i8
 //! and unit-u4, absolute for affine-u8. Rows but raw ones are zero-padded to a multiple of 32 bytes.
 //!
 //! Of few numbers the errors do not cancel: a quarter of a million points of a plane fall on 65,536 codes. There the
-//! vectors themselves, which are hardly longer than codes, are compared.
+//! vectors themselves, which are hardly longer than codes, are compared; and so are vectors of which training finds that codes
+//! do not tell near ones apart (see `probe`).
+//!
+//! Vectors that have much in common, as those of many text models do, differ by little beside their length, and codes would mostly
+//! say what is common. So it is taken off. That leaves distances as they are, and the squared distance of unit vectors is 2 minus twice
+//! their cosine.
 //!
 //! A query of `l2` far outside of what bytes can hold (a user vector of another model than the items', say) stays f32, in steps
 //! of the code: cut to 0..=255, it would lie in another direction from the items.
@@ -30,13 +37,22 @@
 //!
 //! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
 
+use std::sync::Arc;
+
 use super::kernel::{self, Kernel, Operation};
+use super::probe::tells_apart;
 use super::rotate::rotate;
 use super::train::{NORMAL_STEP, affine_scale, nibble_scale, symmetric_scale};
 use super::{Element, Metric};
 
 /// Rows are padded to a multiple of this many bytes.
 const PAD: usize = 32;
+/// From this square of their mean's length on, unit vectors count as having much in common.
+const CONE: f32 = 0.5;
+/// What is common to vectors of `l2` is taken off when the step gets smaller by this factor.
+const CENTRED: f32 = 0.7;
+/// The mean of fewer vectors says little.
+const MEAN_FROM: usize = 100;
 /// Up to this dimension vectors of floats are compared themselves: a cache line at most.
 const RAW_FLOATS: usize = 16;
 /// The same for unit vectors, which are a second copy: no longer than a code.
@@ -67,17 +83,23 @@ pub enum CodeKind {
     UnitU4,
     /// Normalised floats.
     UnitF32,
+    /// Unsigned bytes, one scale and offset for all, from the mean.
+    CentredU8,
+    /// The same for unit vectors.
+    ConeU8,
 }
 
 impl CodeKind {
     /// All kinds, in the order of their codes in the index file.
-    pub const ALL: [CodeKind; 6] = [
+    pub const ALL: [CodeKind; 8] = [
         CodeKind::Raw,
         CodeKind::UnitI8,
         CodeKind::AffineU8,
         CodeKind::ScaledI8,
         CodeKind::UnitU4,
         CodeKind::UnitF32,
+        CodeKind::CentredU8,
+        CodeKind::ConeU8,
     ];
 
     /// The name that `inspect` shows.
@@ -89,6 +111,8 @@ impl CodeKind {
             CodeKind::ScaledI8 => "scaled-i8",
             CodeKind::UnitU4 => "unit-u4",
             CodeKind::UnitF32 => "unit-f32",
+            CodeKind::CentredU8 => "centred-u8",
+            CodeKind::ConeU8 => "cone-u8",
         }
     }
 
@@ -96,8 +120,8 @@ impl CodeKind {
     pub fn of(metric: Metric, element: Element) -> &'static [CodeKind] {
         match (metric, element) {
             (Metric::L2, Element::I8 | Element::U8) => &[CodeKind::Raw],
-            (Metric::L2, _) => &[CodeKind::AffineU8, CodeKind::Raw],
-            (Metric::Cosine, _) => &[CodeKind::UnitU4, CodeKind::UnitI8, CodeKind::UnitF32],
+            (Metric::L2, _) => &[CodeKind::CentredU8, CodeKind::AffineU8, CodeKind::Raw],
+            (Metric::Cosine, _) => &[CodeKind::ConeU8, CodeKind::UnitU4, CodeKind::UnitI8, CodeKind::UnitF32],
             (Metric::Dot, _) => &[CodeKind::ScaledI8],
         }
     }
@@ -106,8 +130,8 @@ impl CodeKind {
     pub fn margin(self) -> usize {
         match self {
             CodeKind::Raw => usize::MAX,
-            CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::ScaledI8 | CodeKind::UnitF32 => 20,
             CodeKind::UnitU4 => 4,
+            _ => 20,
         }
     }
 
@@ -122,12 +146,22 @@ impl CodeKind {
 
     /// Whether a codec of this kind depends on a sample of the vectors.
     pub fn is_trained(self) -> bool {
-        matches!(self, CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::UnitU4)
+        !matches!(self, CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32)
+    }
+
+    /// Whether its codes are of what is left when the mean of all vectors is taken off.
+    pub fn is_centred(self) -> bool {
+        matches!(self, CodeKind::CentredU8 | CodeKind::ConeU8)
+    }
+
+    /// Whether codes are compared by Euclidean distance in bytes.
+    fn is_affine(self) -> bool {
+        self.is_centred() || self == CodeKind::AffineU8
     }
 }
 
 /// A trained quantiser.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Codec {
     /// Which of the kinds.
     pub kind: CodeKind,
@@ -135,17 +169,44 @@ pub struct Codec {
     pub element: Element,
     /// Numbers in a vector.
     pub dimension: usize,
-    /// Value of one step of a code (unit-i8, affine-u8).
+    /// Value of one step of a code.
     pub scale: f32,
-    /// Value of code 0 (affine-u8).
+    /// Value of code 0 (affine-u8, centred-u8, cone-u8).
     pub offset: f32,
+    /// What is taken off of each vector before (centred-u8, cone-u8); else empty.
+    pub centre: Arc<[f32]>,
     /// Largest norm when the codec was trained (scaled-i8).
     pub bound: f32,
 }
 
 impl Codec {
-    /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all.
+    /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all: the shortest
+    /// codes that tell these apart.
     pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
+        let codec = Codec::shortest(metric, element, dimension, sample, bound);
+        if matches!(codec.kind, CodeKind::Raw | CodeKind::ScaledI8) || tells_apart(&codec, sample) {
+            return codec;
+        }
+        if codec.kind == CodeKind::UnitU4 {
+            let bytes = Codec { kind: CodeKind::UnitI8, scale: symmetric_scale(sample), ..codec.clone() };
+            if tells_apart(&bytes, sample) {
+                return bytes;
+            }
+        }
+        codec.floats()
+    }
+
+    /// The codec of `l2` or cosine that keeps vectors as they are.
+    pub(super) fn floats(&self) -> Codec {
+        let is_l2 = matches!(self.kind, CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8);
+        let kind = if is_l2 { CodeKind::Raw } else { CodeKind::UnitF32 };
+        Codec { kind, scale: 1.0, offset: 0.0, centre: Arc::new([]), ..self.clone() }
+    }
+
+    fn shortest(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
+        if let Some(codec) = Codec::train_centred(metric, element, dimension, sample, bound) {
+            return codec;
+        }
         let may_be_nibbles = metric == Metric::Cosine && dimension >= NIBBLES_FROM;
         let few =
             if may_be_nibbles { nibble_scale(&rotated(sample, dimension), dimension) } else { (1.0, 1.0) };
@@ -153,16 +214,44 @@ impl Codec {
             CodeKind::UnitU4 => may_be_nibbles && few.1 <= NIBBLES_ERROR,
             CodeKind::AffineU8 => dimension > RAW_FLOATS,
             CodeKind::UnitI8 => dimension > UNIT_FLOATS,
-            _ => true,
+            _ => !kind.is_centred(),
         };
         let kind = CodeKind::of(metric, element).iter().find(fits).copied().unwrap_or(CodeKind::UnitI8);
         let (scale, offset) = match kind {
-            CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32 => (1.0, 0.0),
             CodeKind::UnitI8 => (symmetric_scale(sample), 0.0),
             CodeKind::UnitU4 => (few.0, 0.0),
             CodeKind::AffineU8 => affine_scale(sample),
+            _ => (1.0, 0.0),
         };
-        Codec { kind, element, dimension, scale, offset, bound }
+        Codec { kind, element, dimension, scale, offset, bound, centre: Arc::new([]) }
+    }
+
+    /// A codec for vectors that have much in common; None if these have not, or are too few to tell.
+    fn train_centred(
+        metric: Metric,
+        element: Element,
+        dimension: usize,
+        sample: &[f32],
+        bound: f32,
+    ) -> Option<Codec> {
+        let least = if metric == Metric::Cosine { UNIT_FLOATS } else { RAW_FLOATS };
+        let kinds = CodeKind::of(metric, element);
+        let kind = kinds.iter().copied().find(|kind| kind.is_centred() && dimension > least)?;
+        if sample.len() < MEAN_FROM * dimension {
+            return None;
+        }
+        let centre = mean(sample, dimension);
+        let square: f32 = centre.iter().map(|value| value * value).sum();
+        if kind == CodeKind::ConeU8 && square < CONE {
+            return None;
+        }
+        let left: Vec<f32> =
+            sample.iter().zip(centre.iter().cycle()).map(|(value, centre)| value - centre).collect();
+        let (scale, offset) = affine_scale(&left);
+        if kind == CodeKind::CentredU8 && scale > CENTRED * affine_scale(sample).0 {
+            return None;
+        }
+        Some(Codec { kind, element, dimension, scale, offset, bound, centre: centre.into() })
     }
 
     /// The scale of unit-u4 for vectors of which nothing is known: their numbers are normally distributed.
@@ -174,7 +263,9 @@ impl Codec {
     pub fn stride(&self) -> usize {
         match self.kind {
             CodeKind::Raw => self.dimension * self.element.size(),
-            CodeKind::UnitI8 | CodeKind::AffineU8 => self.dimension.next_multiple_of(PAD),
+            CodeKind::UnitI8 | CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => {
+                self.dimension.next_multiple_of(PAD)
+            }
             CodeKind::UnitF32 => (4 * self.dimension).next_multiple_of(PAD),
             CodeKind::ScaledI8 => (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD),
             CodeKind::UnitU4 => self.half().next_multiple_of(PAD),
@@ -207,10 +298,9 @@ impl Codec {
                 0
             }
             CodeKind::UnitI8 => encode_i8(vector, 1.0 / self.scale, row),
-            CodeKind::AffineU8 => {
+            CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => {
                 let mut clipped = 0;
-                for (byte, &value) in row.iter_mut().zip(vector) {
-                    let step = (value - self.offset) / self.scale;
+                for (byte, step) in row.iter_mut().zip(self.steps(vector)) {
                     clipped += usize::from(!(-0.5..255.5).contains(&step));
                     *byte = whole(step.clamp(0.0, 255.0));
                 }
@@ -241,10 +331,16 @@ impl Codec {
         self.kind == CodeKind::Raw && matches!(self.element, Element::F32 | Element::F16)
     }
 
+    /// A vector's numbers in steps of the code (raw, affine-u8, centred-u8, cone-u8).
+    fn steps(&self, vector: &[f32]) -> impl Iterator<Item = f32> + Clone {
+        let (scale, offset) = if self.kind == CodeKind::Raw { (1.0, 0.0) } else { (self.scale, self.offset) };
+        let centre = self.centre.iter().copied().chain(std::iter::repeat(0.0));
+        vector.iter().zip(centre).map(move |(value, centre)| (value - centre - offset) / scale)
+    }
+
     /// A query of `l2` as f32, in steps of the code, if rows are floats or its numbers lie far outside of what a byte holds.
     fn far_query(&self, vector: &[f32]) -> Option<Vec<u8>> {
-        let (scale, offset) = if self.kind == CodeKind::Raw { (1.0, 0.0) } else { (self.scale, self.offset) };
-        let steps = vector.iter().map(|value| (value - offset) / scale);
+        let steps = self.steps(vector);
         if !self.is_float() {
             let (least, most) = self.levels();
             let beyond: f32 = steps.clone().map(|step| (step - step.clamp(least, most)).powi(2)).sum();
@@ -270,7 +366,7 @@ impl Codec {
 
     /// Whether a query's code is f32.
     pub(super) fn is_far(&self, code: &[u8]) -> bool {
-        matches!(self.kind, CodeKind::Raw | CodeKind::AffineU8) && code.len() == 4 * self.width()
+        (self.kind == CodeKind::Raw || self.kind.is_affine()) && code.len() == 4 * self.width()
     }
 
     /// The code of a query: as an item's, without the extra dimension. Under unit-i8 it has a scale of its own, which
@@ -299,7 +395,7 @@ impl Codec {
             CodeKind::UnitF32 => {
                 self.encode(vector, &mut row);
             }
-            CodeKind::Raw | CodeKind::AffineU8 => {
+            CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => {
                 if let Some(far) = self.far_query(vector) {
                     return far;
                 }
@@ -312,9 +408,9 @@ impl Codec {
     /// The distance of a vector from itself, where that is the same for all and none is nearer.
     pub fn zero(&self) -> Option<f32> {
         match self.kind {
-            CodeKind::Raw | CodeKind::AffineU8 => Some(0.0),
-            CodeKind::UnitI8 | CodeKind::UnitU4 | CodeKind::UnitF32 => Some(-1.0),
+            CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 => Some(0.0),
             CodeKind::ScaledI8 => None,
+            _ => Some(-1.0),
         }
     }
 
@@ -353,7 +449,7 @@ impl Codec {
         let (operation, element) = match self.kind {
             CodeKind::Raw if self.is_float() => return self.far_kernel(),
             CodeKind::Raw => (Operation::L2, self.element),
-            CodeKind::AffineU8 => (Operation::L2, Element::U8),
+            CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => (Operation::L2, Element::U8),
             CodeKind::UnitI8 | CodeKind::ScaledI8 => (Operation::Dot, Element::I8),
             CodeKind::UnitF32 => (Operation::Dot, Element::F32),
             CodeKind::UnitU4 => {
@@ -368,6 +464,16 @@ impl Codec {
         let element = if self.kind == CodeKind::Raw { self.element } else { Element::U8 };
         kernel::select(Operation::L2, Element::F32, element, self.width())
     }
+}
+
+/// The mean of vectors of this dimension, one after the other.
+fn mean(vectors: &[f32], dimension: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; dimension];
+    for vector in vectors.chunks_exact(dimension) {
+        sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let count = (vectors.len() / dimension).max(1) as f64;
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
 
 /// Vectors of this dimension, one after the other, each rotated.
@@ -450,227 +556,4 @@ pub(super) fn finish_u4_query(row: &mut Vec<u8>, scale: f32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arena::Array;
-    use crate::vector::Codes;
-    use proptest::prelude::*;
-
-    fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
-        let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-        match metric {
-            Metric::L2 => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
-            Metric::Cosine | Metric::Dot => -dot,
-        }
-    }
-
-    fn codes(codec: Codec, vectors: &[Vec<f32>]) -> Codes {
-        let mut rows = vec![0; vectors.len() * codec.stride()];
-        for (vector, row) in vectors.iter().zip(rows.chunks_mut(codec.stride())) {
-            codec.encode(vector, row);
-        }
-        Codes::new(codec, Array::from_slice(&rows).expect("memory"))
-    }
-
-    proptest! {
-        #[test]
-        fn code_distances_are_near_the_exact_ones(
-            seeds in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 40), 3..8),
-            metric in prop::sample::select(&Metric::ALL[..]),
-        ) {
-            let mut vectors = seeds;
-            if metric == Metric::Cosine {
-                for vector in &mut vectors {
-                    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-6);
-                    vector.iter_mut().for_each(|x| *x /= norm);
-                }
-            }
-            let flat: Vec<f32> = vectors.iter().flatten().copied().collect();
-            let codec = Codec::train(metric, Element::F32, 40, &flat, 7.0);
-            let codes = codes(codec, &vectors);
-            let ids: Vec<u32> = (0..vectors.len() as u32).collect();
-            let mut out = Vec::new();
-            for query in &vectors {
-                codes.distances(&codec.encode_query(query), &ids, &mut out);
-                for (vector, &got) in vectors.iter().zip(&out) {
-                    let want = exact(metric, query, vector);
-                    prop_assert!((got - want).abs() < 0.2, "{metric}: {got} is not near {want}");
-                }
-            }
-        }
-    }
-
-    /// Vectors of length 1 whose numbers are normally distributed, near enough.
-    fn spread(count: usize, dimension: usize) -> Vec<Vec<f32>> {
-        let mut state = 1u64;
-        let mut draw = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-        };
-        let mut number = || (0..12).map(|_| draw()).sum::<f32>();
-        (0..count)
-            .map(|_| {
-                let vector: Vec<f32> = (0..dimension).map(|_| number()).collect();
-                let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-                vector.into_iter().map(|x| x / norm).collect()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn nibbles_are_near_the_exact_ones_for_queries_and_for_items() {
-        for dimension in [256, 257, 300, 511, 1024] {
-            let vectors = spread(40, dimension);
-            let codec = Codec::train(Metric::Cosine, Element::F32, dimension, &vectors.concat(), 0.0);
-            assert_eq!(codec.kind, CodeKind::UnitU4);
-            let codes = codes(codec, &vectors);
-            let ids: Vec<u32> = (0..vectors.len() as u32).collect();
-            let (mut out, mut item) = (Vec::new(), Vec::new());
-            let mut squares = 0.0;
-            for (at, query) in vectors.iter().enumerate() {
-                codes.distances(&codec.encode_query(query), &ids, &mut out);
-                for (other, &got) in vectors.iter().zip(&out) {
-                    squares += (got - exact(Metric::Cosine, query, other)).powi(2);
-                }
-                // Between items it is the product of both codes' levels, to the last bit that f32 holds.
-                codes.distances(codes.as_item(at as u32, &mut item), &ids, &mut out);
-                for (other, &got) in ids.iter().zip(&out) {
-                    let levels = |node: u32, j: usize| {
-                        let byte = codes.row(node)[j % dimension.div_ceil(2)];
-                        f64::from(if j < dimension.div_ceil(2) { byte & 15 } else { byte >> 4 }) - 7.5
-                    };
-                    let want: f64 = (0..dimension).map(|j| levels(at as u32, j) * levels(*other, j)).sum();
-                    let want = -want * f64::from(codec.scale).powi(2);
-                    assert!((f64::from(got) - want).abs() < 1e-5, "{dimension}: {got} is not {want}");
-                }
-            }
-            let deviation = (squares / (40.0 * 40.0)).sqrt();
-            assert!(deviation < 0.13 / (dimension as f32).sqrt(), "{dimension}: off by {deviation}");
-        }
-    }
-
-    #[test]
-    fn a_few_large_numbers_do_not_spoil_nibbles() {
-        let mut vectors = spread(40, 300);
-        for vector in &mut vectors {
-            // Two numbers far larger than the others, as some embeddings have.
-            (vector[3], vector[70]) = (0.9, -0.8);
-            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vector.iter_mut().for_each(|x| *x /= norm);
-        }
-        let codec = Codec::train(Metric::Cosine, Element::F32, 300, &vectors.concat(), 0.0);
-        assert_eq!(codec.kind, CodeKind::UnitU4);
-        let codes = codes(codec, &vectors);
-        let (ids, mut out): (Vec<u32>, _) = ((0..40).collect(), Vec::new());
-        for query in &vectors {
-            codes.distances(&codec.encode_query(query), &ids, &mut out);
-            for (other, got) in vectors.iter().zip(&out) {
-                let want = exact(Metric::Cosine, query, other);
-                assert!((got - want).abs() < 0.05, "{got} is not near {want}");
-            }
-        }
-        let small = spread(40, 64);
-        let codec = Codec::train(Metric::Cosine, Element::F32, 64, &small.concat(), 0.0);
-        assert_eq!(codec.kind, CodeKind::UnitI8);
-        let none = Codec::train(Metric::Cosine, Element::F32, 300, &[], 0.0);
-        assert!(none.kind == CodeKind::UnitU4 && none.scale > 0.0);
-    }
-
-    #[test]
-    fn the_extra_dimension_orders_items_as_euclidean_distance_would() {
-        let vectors = vec![vec![3.0, 0.0], vec![0.1, 0.0], vec![0.0, 3.0]];
-        let codec = Codec::train(Metric::Dot, Element::F32, 2, &vectors.concat(), 3.0);
-        let codes = codes(codec, &vectors);
-        let mut out = Vec::new();
-        // Among items the short vector's nearest is itself; for a query of the same numbers it is the long one.
-        codes.distances(codes.row(1), &[0, 1, 2], &mut out);
-        assert!(out[1] < out[0] && out[1] < out[2], "{out:?}");
-        codes.distances(&codec.encode_query(&vectors[1]), &[0, 1, 2], &mut out);
-        assert!(out[0] < out[1], "{out:?}");
-    }
-
-    #[test]
-    fn one_far_value_does_not_take_the_levels_of_all_others() {
-        let mut values: Vec<f32> = (0..20_000).map(|at| at as f32 / 20_000.0).collect();
-        values.push(1e6);
-        let (step, offset) = affine_scale(&values);
-        assert!(step < 0.01 && offset.abs() < 0.01, "step {step}, offset {offset}");
-        let skewed: Vec<f32> = (0..20_000).map(|at| (at as f32 / 20_000.0).powi(8) * 1.5).collect();
-        let (step, offset) = affine_scale(&skewed);
-        assert!(step <= 1.5 / 255.0 && offset < 0.01, "step {step}, offset {offset}");
-        // One number in a hundred is not 0: those are what tells vectors apart.
-        let sparse: Vec<f32> = (0..50_000)
-            .map(|at| if at % 100 == 0 { -(1.0 - at as f32 / 50_000.0).ln() } else { 0.0 })
-            .collect();
-        let (step, offset) = affine_scale(&sparse);
-        assert!(offset == 0.0 && 255.0 * step > 4.0, "clipped at {}", 255.0 * step);
-    }
-
-    #[test]
-    fn vectors_of_few_numbers_are_told_apart() {
-        for (metric, element, kind) in [
-            (Metric::L2, Element::F32, CodeKind::Raw),
-            (Metric::L2, Element::F16, CodeKind::Raw),
-            (Metric::Cosine, Element::F32, CodeKind::UnitF32),
-        ] {
-            let turn = |at: usize| (at as f32 * 0.002, 0.002 * at as f32);
-            let vectors: Vec<Vec<f32>> = (0..100)
-                .map(|at| vec![turn(at).0.cos(), turn(at).1.sin()])
-                .map(|vector| vector.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect())
-                .collect();
-            let codec = Codec::train(metric, element, 2, &vectors.concat(), 1.0);
-            assert_eq!(codec.kind, kind);
-            let codes = codes(codec, &vectors);
-            let ids: Vec<u32> = (0..100).collect();
-            let (mut out, mut item) = (Vec::new(), Vec::new());
-            for (at, vector) in vectors.iter().enumerate() {
-                for query in [&codec.encode_query(vector)[..], codes.as_item(at as u32, &mut item)] {
-                    codes.distances(query, &ids, &mut out);
-                    for (other, got) in vectors.iter().zip(&out) {
-                        assert!((got - exact(metric, vector, other)).abs() < 1e-6, "{metric} {element}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_query_far_from_all_items_ranks_them_as_they_are() {
-        for (element, numbers) in [(Element::F32, 40.0f32), (Element::U8, 40.0), (Element::I8, 1.0)] {
-            let vectors: Vec<Vec<f32>> = spread(60, 40)
-                .into_iter()
-                .map(|vector| vector.into_iter().map(|x| (x * numbers + numbers).max(0.0).round()).collect())
-                .collect();
-            let codec = Codec::train(Metric::L2, element, 40, &vectors.concat(), 0.0);
-            let codes = codes(codec, &vectors);
-            let (ids, mut out): (Vec<u32>, _) = ((0..60).collect(), Vec::new());
-            for direction in spread(10, 40) {
-                let query: Vec<f32> = direction.iter().map(|x| 4_000.0 * x).collect();
-                codes.distances(&codec.encode_query(&query), &ids, &mut out);
-                for (vector, got) in vectors.iter().zip(&out) {
-                    let want = exact(Metric::L2, &query, vector);
-                    // Cut off, the numbers would be off by most of it.
-                    assert!((got - want).abs() < 1e-3 * want, "{element}: {got} is not near {want}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_query_with_a_large_number_keeps_its_direction() {
-        let codec =
-            Codec { scale: 0.1 / 127.0, ..Codec::train(Metric::Cosine, Element::F32, 3, &[0.1; 30], 0.0) };
-        let codes = codes(codec, &[vec![0.0, 0.1, 0.0], vec![0.09, 0.0, 0.0]]);
-        let mut out = Vec::new();
-        codes.distances(&codec.encode_query(&[0.9, 0.43, 0.0]), &[0, 1], &mut out);
-        assert!((out[0] + 0.043).abs() < 1e-3 && (out[1] + 0.081).abs() < 1e-3, "{out:?}");
-    }
-
-    #[test]
-    fn one_dominant_value_does_not_get_clipped() {
-        let mut vector = vec![0.01; 63];
-        vector.push(1.0);
-        let codec = Codec::train(Metric::Cosine, Element::F32, 64, &vector, 0.0);
-        assert_eq!(codec.encode(&vector, &mut vec![0; codec.stride()]), 0);
-    }
-}
+mod tests;

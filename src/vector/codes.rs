@@ -22,7 +22,8 @@ pub struct Codes {
 impl Codes {
     /// Codes in an array of whole rows.
     pub fn new(codec: Codec, rows: Array<u8>) -> Codes {
-        Codes { codec, kernel: codec.kernel(), far: codec.far_kernel(), rows, stride: codec.stride() }
+        let (kernel, far, stride) = (codec.kernel(), codec.far_kernel(), codec.stride());
+        Codes { codec, kernel, far, rows, stride }
     }
 
     /// The codec.
@@ -120,7 +121,11 @@ impl Codes {
             CodeKind::Raw => {}
             CodeKind::UnitF32 => scale_all(out, -1.0),
             CodeKind::UnitI8 => scale_all(out, -codec.unit_scale(query) * codec.scale),
-            CodeKind::AffineU8 => scale_all(out, codec.scale * codec.scale),
+            CodeKind::AffineU8 | CodeKind::CentredU8 => scale_all(out, codec.scale * codec.scale),
+            CodeKind::ConeU8 => {
+                let factor = codec.scale * codec.scale / 2.0;
+                out.iter_mut().for_each(|value| *value = *value * factor - 1.0);
+            }
             CodeKind::UnitU4 => {
                 let at = 2 * codec.half();
                 let read =

@@ -8,6 +8,7 @@ mod codes;
 mod element;
 pub mod kernel;
 mod metric;
+mod probe;
 mod rotate;
 mod train;
 
