@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use super::SearchError;
-use super::extras::Extras;
 use super::query::Prepared;
 use super::retrieve::{Effort, Pool};
 use super::search::{FoundList, Search, micros};
@@ -69,7 +68,7 @@ impl Search<'_, '_> {
             return Ok(FoundList { ranked, why, pool, shortfalls, fallback, rules });
         }
         let (allowed, dropped) = self.allowed(query)?;
-        let extras: Extras = self.extras(query, &allowed, effort)?;
+        let extras = self.extras(query, &allowed, effort)?;
         let ranking = self.order(query, &pool, &extras, self.length(&pool, effort))?;
         self.check_time()?;
         Ok(self.list(pool, extras, ranking, dropped, Some("budget")))
