@@ -31,6 +31,7 @@ use shortlist::arena::Mode;
 use shortlist::attributes::{
     AttributeSchema, Bitset, Columns, Filter, FilterContext, ItemFacts, TestSets, Value,
 };
+use shortlist::deadline::Deadline;
 use shortlist::eval::recall;
 use shortlist::index::{Candidate, IdSet, Index, Matching, PlanKind, Query, SearchParams, Selection};
 
@@ -565,7 +566,9 @@ fn columns() {
         let (facts, context, kept) = (Bare(ITEMS), FilterContext::default(), TestSets::new(64 << 20));
         let members = parsed.evaluate(&columns, &facts, &context).unwrap().count();
         let anew = timed(|| drop(parsed.evaluate(&columns, &facts, &context).unwrap()));
-        let kept_us = timed(|| drop(parsed.evaluate_since(0, &columns, &facts, &context, &kept).unwrap()));
+        let never = Deadline::never();
+        let kept_us =
+            timed(|| drop(parsed.evaluate_since(0, &never, &columns, &facts, &context, &kept).unwrap()));
         println!("| `{filter}` | {members} | {anew:.0} | {kept_us:.0} |");
     }
     let set = Bitset::from_fn(ITEMS as usize, |item| drawn(item) < 0.5);

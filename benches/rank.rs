@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use shortlist::attributes::{AttributeSchema, Columns, FilterContext, ItemFacts};
+use shortlist::deadline::Deadline;
 use shortlist::index::Candidate;
 use shortlist::rank::{ItemVectors, Profile, RankInput, Ranking, Stages, rank};
 use shortlist::vector::Metric;
@@ -143,6 +144,7 @@ fn measure(catalogue: &Catalogue, document: &Value, explain: bool, requests: u64
         BTreeMap::from([("likes".to_owned(), Value::Object(likes)), ("minor".to_owned(), json!(true))]);
     let context = FilterContext { now: NOW, values };
     let (mut all, mut laps) = (Vec::new(), Vec::new());
+    let never = Deadline::never();
     for request in 0..requests + 20 {
         let candidates = catalogue.candidates(request);
         let input = RankInput {
@@ -159,6 +161,7 @@ fn measure(catalogue: &Catalogue, document: &Value, explain: bool, requests: u64
             limit: RESULTS,
             seed: request,
             explain,
+            deadline: &never,
         };
         let begun = Instant::now();
         let Ranking { results, stages, .. } = black_box(rank(&profile, &input).unwrap());

@@ -6,6 +6,7 @@
 //! | layer | module | owns |
 //! |---|---|---|
 //! | 1 | [`arena`] | memory: reserve, map, grow; with the kernels, the only unsafe code |
+//! | 1 | [`deadline`] | when work ends with what it has by then |
 //! | 1 | `priority` | threads that step back behind those that search |
 //! | 1 | [`vector`] | metrics, element types, SIMD kernels (chosen once an index), quantiser codes |
 //! | 2 | [`graph`] | HNSW over node numbers: search, insert, prune, reachability. No ids, no files |
@@ -24,6 +25,7 @@
 pub mod arena;
 pub mod attributes;
 pub mod collection;
+pub mod deadline;
 pub mod eval;
 pub mod file;
 pub mod graph;

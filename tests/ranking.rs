@@ -5,9 +5,12 @@
 mod shop_house;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shop_house::{House, ids, named};
+use shortlist::server::{AppState, ServerConfig, router};
 
 /// Why an id is not on the list.
 fn because<'a>(answer: &'a Value, id: &str) -> &'a Value {
@@ -177,4 +180,90 @@ async fn rules_are_counted_once_a_request() {
         );
         assert!(text.contains(&line), "{line} in {text}");
     }
+}
+
+/// A house with 4,000 more items, whose places on the circle differ.
+async fn crowded() -> House {
+    let house = House::new().await;
+    for part in 0..4 {
+        let one = |i: usize| {
+            let (sin, cos) = (i as f64 * 0.37).sin_cos();
+            let attributes = json!({"section": format!("s{}", i % 4), "size": i});
+            json!({"id": format!("m{i:04}"), "vector": [cos, sin, 0.25, 0.5], "attributes": attributes})
+        };
+        let items: Vec<Value> = (part * 1_000..(part + 1) * 1_000).map(one).collect();
+        house.fine("POST", "/items", &json!({ "items": items })).await;
+    }
+    house
+}
+
+/// The shortfall of a search that was cut short.
+fn cut_short(answer: &Value) -> &str {
+    let shortfalls = answer["shortfalls"].as_array().unwrap();
+    let said = shortfalls.iter().find(|shortfall| shortfall["name"] == "budget_ms").expect("it says so");
+    assert_eq!(answer["plan"]["interrupted"], true, "{answer}");
+    said["reason"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_budget_ends_mmr_and_the_list_is_whole_and_within_its_limits() {
+    let house = crowded().await;
+    let rank = json!({"diversity": {"mmr": {"diversity": 0.9},
+        "limits": [{"name": "spread", "attribute": "section", "window": 3, "max": 1}]}});
+    let order = json!({"order_by": {"attribute": "size", "descending": true}});
+    let request = json!({"query": order, "rank": rank, "filter": {"size": {"gte": 100}}, "limit": 3_900, "budget_ms": 1});
+    let answer = house.search(request).await;
+    let reason = cut_short(&answer);
+    assert!(reason.contains("ranking was cut short: from position"), "{reason}");
+    let list = ids(&answer);
+    // A machine that stood still for 30 ms meanwhile is no fault.
+    assert!(list.len() == 3_900 || reason.contains("the list was not filled"), "{} {reason}", list.len());
+    assert_eq!(list.iter().collect::<std::collections::HashSet<_>>().len(), list.len());
+    let number = |id: &String| id[1..].parse::<usize>().unwrap();
+    assert!(list.iter().all(|id| id.starts_with('m') && number(id) >= 100), "all pass the filter");
+    let crowds = list
+        .windows(3)
+        .any(|few| (0..3).any(|at| (0..at).any(|before| number(&few[at]) % 4 == number(&few[before]) % 4)));
+    assert!(!crowds, "a hard limit was broken");
+}
+
+/// A filter of thousands of tests, each of which asks the counters of every item; nothing of it is kept.
+fn endless() -> Value {
+    let tests: Vec<Value> = (0..2_000).map(|n| json!({"_clicks": {"lt": n + 1}})).collect();
+    json!({"section": "s1", "any": tests})
+}
+
+#[tokio::test]
+async fn a_filter_that_was_not_evaluated_in_time_lets_nothing_through() {
+    let house = crowded().await;
+    let mut request = json!({"query": {"item": "i10"}, "filter": endless(), "limit": 20, "budget_ms": 1});
+    let answer = house.search(request.clone()).await;
+    assert_eq!(cut_short(&answer), "filters were not evaluated by then: nothing is known to match");
+    assert!(ids(&answer).is_empty() && answer["plan"]["kind"] == "none", "{answer}");
+    // The fallback takes the time that it needs, and the filter holds for it too.
+    request["rank"] = json!({"fallback": {"query": {"order_by": {"attribute": "size"}}}});
+    let answer = house.search(request.clone()).await;
+    assert_eq!((&answer["fallback"], ids(&answer).len()), (&json!("budget"), 20), "{answer}");
+    assert!(ids(&answer).iter().all(|id| id[1..].parse::<usize>().unwrap() % 4 == 1), "{answer}");
+    cut_short(&answer);
+    request["budget_ms"] = Value::Null;
+    let whole = house.search(request).await;
+    assert!(whole["plan"]["interrupted"].is_null() && ids(&whole).len() == 20, "{whole}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_request_frees_its_thread() {
+    let mut house = crowded().await;
+    let mut config = ServerConfig { threads: 1, ..ServerConfig::default() };
+    config.limits.request_timeout = Duration::from_secs(2);
+    house.router = router(AppState::new(config, Arc::clone(&house.catalogue)).unwrap());
+    // Each slot would be estimated from four million random numbers.
+    let positions: Vec<u32> = (1..=100).collect();
+    let explore = json!({"positions": positions, "max_age": "9d", "policy": "thompson", "candidates": 4_000});
+    let long = json!({"query": {"item": "i10"}, "limit": 100, "rank": {"explore": explore}});
+    let refused = house.refused("POST", "/search", &long).await;
+    assert_eq!((refused.0, refused.1.as_str()), (503, "timeout"));
+    // The only thread takes the next search, which would be refused too if it had to wait for it.
+    let next = json!({"query": {"item": "i10"}, "limit": 3, "filter": {"section": "s1"}});
+    assert_eq!(house.ids(next).await.len(), 3);
 }

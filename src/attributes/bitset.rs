@@ -2,6 +2,9 @@
 //!
 //! Invariant: bits at and beyond the bound are clear, so counting, comparing and `contains` need no mask.
 
+/// Numbers that are tested at a time: milliseconds at most.
+pub(super) const BLOCK: usize = 1 << 18;
+
 /// Members are numbers below `len()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bitset {
@@ -23,10 +26,22 @@ impl Bitset {
     }
 
     /// The numbers below `len` for which `test` holds.
-    pub fn from_fn(len: usize, mut test: impl FnMut(u32) -> bool) -> Self {
+    pub fn from_fn(len: usize, test: impl FnMut(u32) -> bool) -> Self {
+        Bitset::from_fn_while(len, test, || true)
+    }
+
+    /// As `from_fn`, as long as it `goes_on`, which is asked before each [`BLOCK`] but the first: nothing beyond is a member.
+    pub(super) fn from_fn_while(
+        len: usize,
+        mut test: impl FnMut(u32) -> bool,
+        goes_on: impl Fn() -> bool,
+    ) -> Self {
         let mut set = Bitset::empty(len);
         for (place, word) in set.words.iter_mut().enumerate() {
             let start = place * 64;
+            if start > 0 && start.is_multiple_of(BLOCK) && !goes_on() {
+                break;
+            }
             for bit in 0..(len - start).min(64) {
                 *word |= u64::from(test((start + bit) as u32)) << bit;
             }
@@ -35,17 +50,25 @@ impl Bitset {
     }
 
     /// The places below `len` whose value passes; places that `values` does not reach are not members.
-    ///
-    /// Tests make bytes first, which compilers vectorise, and bytes make bits.
     pub(super) fn scan<T: Copy>(len: usize, values: &[T], test: impl Fn(T) -> bool) -> Self {
+        Bitset::scan_while(len, values, test, || true)
+    }
+
+    /// As `scan`, as long as it `goes_on`, which is asked before each [`BLOCK`] but the first: nothing beyond is a member.
+    pub(super) fn scan_while<T: Copy>(
+        len: usize,
+        values: &[T],
+        test: impl Fn(T) -> bool,
+        goes_on: impl Fn() -> bool,
+    ) -> Self {
         let mut set = Bitset::empty(len);
-        let (chunks, rest) = values[..len.min(values.len())].as_chunks::<64>();
-        for (word, chunk) in set.words.iter_mut().zip(chunks) {
-            *word = packed(&chunk.map(|value| u8::from(test(value))));
-        }
-        if let Some(word) = set.words.get_mut(chunks.len()) {
-            *word =
-                rest.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
+        let values = &values[..len.min(values.len())];
+        for (block, words) in set.words.chunks_mut(BLOCK / 64).enumerate() {
+            let Some(values) = values.get(block * BLOCK..) else { break };
+            if block > 0 && !goes_on() {
+                break;
+            }
+            scan_block(words, &values[..values.len().min(BLOCK)], &test);
         }
         set
     }
@@ -184,6 +207,17 @@ impl Bitset {
     }
 }
 
+/// Tests values into the bits of words that are clear. Tests make bytes first, which compilers vectorise, and bytes make bits.
+fn scan_block<T: Copy>(words: &mut [u64], values: &[T], test: impl Fn(T) -> bool) {
+    let (chunks, rest) = values.as_chunks::<64>();
+    for (word, chunk) in words.iter_mut().zip(chunks) {
+        *word = packed(&chunk.map(|value| u8::from(test(value))));
+    }
+    if let Some(word) = words.get_mut(chunks.len()) {
+        *word = rest.iter().enumerate().fold(0, |word, (bit, value)| word | u64::from(test(*value)) << bit);
+    }
+}
+
 /// A bit for each byte, which is 0 or 1: a product moves eight of them side by side.
 #[inline]
 fn packed(bytes: &[u8; 64]) -> u64 {
@@ -282,5 +316,19 @@ mod tests {
             let scanned = Bitset::scan(len, &values, |value| value == 1);
             same(&scanned, &(0..len as u32).filter(passes).collect())?;
         }
+    }
+
+    #[test]
+    fn blocks_meet_and_are_left_out_when_it_does_not_go_on() {
+        let len = 2 * BLOCK + 77;
+        let values: Vec<u32> = (0..len as u32).collect();
+        let whole = Bitset::from_fn(len, |index| index % 3 == 1);
+        assert_eq!(Bitset::scan(len, &values, |value| value % 3 == 1), whole);
+        let asked = std::cell::Cell::new(0);
+        let once = || asked.replace(asked.get() + 1) < 1;
+        let cut = Bitset::scan_while(len, &values, |value| value % 3 == 1, once);
+        asked.set(0);
+        assert_eq!(cut, Bitset::from_fn_while(len, |index| index % 3 == 1, once));
+        assert_eq!(cut, Bitset::from_fn(len, |index| (index as usize) < 2 * BLOCK && index % 3 == 1));
     }
 }

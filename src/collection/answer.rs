@@ -187,7 +187,7 @@ pub struct Plan {
     pub ef: usize,
     /// Nodes whose distance was computed, over all walks.
     pub visited: usize,
-    /// Whether `budget_ms` ended the search: the results are the best by then.
+    /// Whether `budget_ms` ended the search or its ranking: the results are the best by then, and a shortfall says what was cut short.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
 }

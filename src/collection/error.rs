@@ -89,6 +89,9 @@ pub enum SearchError {
         /// Why.
         reason: String,
     },
+    /// The request ended before there was an answer.
+    #[error("there was no time for an answer")]
+    Timeout,
     /// The index does not cover `min_seq` yet.
     #[error("the index covers the log up to {covers}, min_seq is {min_seq}: ask again later")]
     Behind {
@@ -124,6 +127,7 @@ impl SearchError {
             | SearchError::Profile { pointer, .. } => pointer,
             SearchError::UnknownProfile { .. } => "/profile",
             SearchError::Gone => "/cursor",
+            SearchError::Timeout => "",
             SearchError::Embedding { .. } => "/query/embedding",
             SearchError::Behind { .. } => "/min_seq",
         }

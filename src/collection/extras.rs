@@ -6,6 +6,7 @@ use super::SearchError;
 use super::query::Prepared;
 use super::retrieve::{Effort, best_similarity};
 use super::search::{Allowed, Search};
+use super::time::FINISH;
 use crate::attributes::{Filter, FilterError, ItemFacts};
 use crate::index::Candidate;
 use crate::rank::Profile;
@@ -18,6 +19,8 @@ pub(super) struct Extras {
     pub pinned: Vec<Candidate>,
     /// Items of `why` that may be candidates.
     pub why: Vec<Candidate>,
+    /// Whether there was no time to look for all newcomers.
+    pub interrupted: bool,
     /// What is said of each id of `why`: None for those in `why`, in their order.
     pub said: Vec<(String, Option<Value>)>,
 }
@@ -34,7 +37,7 @@ impl Search<'_, '_> {
         let view = self.view();
         let similar = |item: u32| Candidate { item, similarity: self.similarity(query, item) };
         if let Some(profile) = self.chosen.profile() {
-            extras.newcomers = self.newcomers(profile, query, allowed, effort)?;
+            (extras.newcomers, extras.interrupted) = self.newcomers(profile, query, allowed, effort)?;
             let pins = profile.pins(&self.context).map_err(|error| self.in_profile(error))?;
             let mut pinned: Vec<u32> = pins.iter().filter_map(|pin| view.find(pin.id)).collect();
             pinned.sort_unstable();
@@ -56,26 +59,27 @@ impl Search<'_, '_> {
         Ok(extras)
     }
 
-    /// The newcomers that are most like the query.
+    /// The newcomers that are most like the query, and whether there was no time to look for all.
     fn newcomers(
         &self,
         profile: &Profile,
         query: &Prepared,
         allowed: &Allowed,
         effort: Effort,
-    ) -> Result<Vec<Candidate>, SearchError> {
+    ) -> Result<(Vec<Candidate>, bool), SearchError> {
         let explore = profile.explore(&self.context).map_err(|error| self.in_profile(error))?;
-        let Some(explore) = explore else { return Ok(Vec::new()) };
+        let Some(explore) = explore else { return Ok((Vec::new(), false)) };
         let (view, now) = (self.view(), self.moment.now);
         let is_new = |item: u32| explore.is_newcomer(item, &self.facts, now);
         let key = (explore.max_age, explore.max_impressions);
-        let mut new = self.moment.caches.newcomers(view, key, now, &is_new);
+        let deadline = self.deadline().later(FINISH);
+        let mut new = self.moment.caches.newcomers(view, key, now, &is_new, &deadline);
         new.retain(|&item| allowed.items.contains(view, item));
         let effort = Effort { wanted: explore.candidates.max(1), ..effort };
-        let mut found = self.retrieve_among(query, &new, effort)?.candidates;
+        let mut found = self.retrieve_among(query, &new, effort)?;
         // A given list brings only its own.
-        found.truncate(explore.candidates);
-        Ok(found)
+        found.candidates.truncate(explore.candidates);
+        Ok((found.candidates, found.plan.interrupted || deadline.has_passed()))
     }
 
     fn similarity(&self, query: &Prepared, item: u32) -> f32 {
@@ -118,6 +122,9 @@ impl Search<'_, '_> {
 
     /// An error whose pointer is into the profile.
     pub(super) fn in_profile(&self, error: FilterError) -> SearchError {
+        if error.is_late {
+            return SearchError::Timeout;
+        }
         SearchError::Filter { pointer: self.chosen.pointer(&error.pointer), reason: error.reason }
     }
 }

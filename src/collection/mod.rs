@@ -49,6 +49,7 @@ mod served;
 mod start;
 mod startup;
 mod state;
+mod time;
 mod verify;
 mod write;
 mod written;

@@ -1,6 +1,7 @@
 //! The search request as the API's document, and what can be said about it without an index.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -61,6 +62,10 @@ pub struct SearchRequest {
     /// Ids to account for: why each stands where it does, or is not on the list.
     #[serde(default)]
     pub why: Vec<String>,
+
+    /// When nobody waits for the answer any more, and the search gives up; no part of the document.
+    #[serde(skip)]
+    pub until: Option<Instant>,
 }
 
 /// Groups of results.
@@ -228,6 +233,9 @@ pub struct Return {
     pub terms: bool,
 }
 
+/// Candidates of a list with a cursor, or of groups, that are all explained, at most: an explanation takes kilobytes.
+const EXPLAINED: usize = 10_000;
+
 /// The cursor that begins a list which is paged.
 pub(super) const START: &str = "start";
 
@@ -254,7 +262,19 @@ impl SearchRequest {
         } else {
             results
         };
-        self.candidates.unwrap_or(usual.min(limits.candidates).max(self.limit()))
+        self.candidates.unwrap_or(usual.min(self.most_candidates(limits)).max(self.limit()))
+    }
+
+    /// Candidates, at most: fewer where each of them is explained.
+    pub(super) fn most_candidates(&self, limits: &SearchLimits) -> usize {
+        if self.explains_candidates() { limits.candidates.min(EXPLAINED) } else { limits.candidates }
+    }
+
+    /// Whether all candidates are explained, not only a page of results.
+    fn explains_candidates(&self) -> bool {
+        let ranked = self.profile.is_some() || self.rank.is_some();
+        let whole = self.cursor.is_some() || self.group_by.is_some();
+        ranked && whole && (self.explain || self.fill.terms)
     }
 
     /// Whether it is one walk of usual width with nothing to filter, rank, explain, and little to return: done well within a millisecond, if the
@@ -317,6 +337,8 @@ impl SearchRequest {
         };
         range("limit", "/limit", self.limit, limits.limit, "limits.limit")?;
         range("candidates", "/candidates", self.candidates, limits.candidates, "limits.candidates")?;
+        let most = self.most_candidates(limits);
+        range("candidates that are explained", "/candidates", self.candidates, most, "none")?;
         range("ef", "/ef", self.ef, limits.ef, "limits.ef")?;
         range("budget_ms", "/budget_ms", self.budget_ms.map(|budget| budget as usize), 3_600_000, "none")?;
         range("size", "/group_by/size", self.group_by.as_ref().map(|groups| groups.size), 1_000, "none")?;
@@ -469,6 +491,10 @@ mod tests {
             (json!({"candidates": 99}), "/candidates"),
             (json!({"ef": 0}), "/ef"),
             (json!({"budget_ms": 0}), "/budget_ms"),
+            (
+                json!({"candidates": 10_001, "cursor": "start", "profile": "p", "explain": true}),
+                "/candidates",
+            ),
             (json!({"group_by": {"attribute": "a", "size": 0}}), "/group_by/size"),
             (json!({"group_by": {"attribute": "a"}, "cursor": "start"}), "/cursor"),
             (json!({"query": {"ids": vec!["x"; 10_001]}}), "/query/ids"),

@@ -6,7 +6,9 @@ use super::SearchError;
 use super::answer::Plan;
 use super::query::{Part, Prepared, Resolved, Source, Weighted};
 use super::state::Facts;
+use super::time::FINISH;
 use crate::attributes::ItemFacts;
+use crate::deadline::Deadline;
 use crate::index::{Candidate, Found, PlanKind, SearchParams, Selection, View};
 
 /// How much to look for.
@@ -43,6 +45,13 @@ impl Pool {
         }
     }
 
+    /// That of a source whose filter was not evaluated in time.
+    pub fn late(has_similarities: bool) -> Pool {
+        let mut pool = Pool { has_similarities, ..Pool::empty(0) };
+        pool.plan.interrupted = true;
+        pool
+    }
+
     /// Adds another query's candidates. They are compared with this one's vectors, if it has any.
     pub fn join(&mut self, view: &View<'_>, query: &Prepared, other: Pool) {
         let known: HashSet<u32> = self.candidates.iter().map(|one| one.item).collect();
@@ -74,8 +83,14 @@ pub(super) fn retrieve(
 ) -> Result<Pool, SearchError> {
     let mut pools = Vec::with_capacity(query.parts.len());
     for part in &query.parts {
-        let narrower = own(part)?;
-        pools.push(one_part(view, facts, &part.source, narrower.as_ref().unwrap_or(allowed), effort)?);
+        pools.push(match own(part) {
+            Ok(narrower) => {
+                one_part(view, facts, &part.source, narrower.as_ref().unwrap_or(allowed), effort)?
+            }
+            // The others may have had the time.
+            Err(SearchError::Timeout) => Pool::late(matches!(part.source, Source::Vectors(_))),
+            Err(error) => return Err(error),
+        });
     }
     if pools.len() == 1
         && let Some(only) = pools.pop()
@@ -139,7 +154,9 @@ fn nearest(
         }
     }
     if query.is_combined() {
-        union = combine(view, query, union);
+        let deadline = Deadline::at(view.deadline()).later(FINISH);
+        union = combine(view, query, union, &deadline);
+        pool.plan.interrupted |= deadline.has_passed();
     }
     union.truncate(effort.wanted);
     pool.candidates = union;
@@ -159,12 +176,17 @@ fn nearest_items(
     view.search_within(&query.query, &params, allowed).map_err(refused)
 }
 
-/// Each item once with its combined similarity, best first.
-fn combine(view: &View<'_>, query: &Resolved, union: Vec<Candidate>) -> Vec<Candidate> {
+/// What a comparison of two vectors is to a deadline.
+const COMPARISON: usize = 64;
+
+/// Each item once with its combined similarity, best first; as many as there is time for.
+fn combine(view: &View<'_>, query: &Resolved, union: Vec<Candidate>, deadline: &Deadline) -> Vec<Candidate> {
     let mut seen = HashSet::with_capacity(union.len());
+    let work = COMPARISON * (query.positives.len() + query.negatives.len());
     let mut combined: Vec<Candidate> = union
         .into_iter()
         .filter(|candidate| seen.insert(candidate.item))
+        .take_while(|_| !deadline.spends(work))
         .map(|Candidate { item, .. }| Candidate { item, similarity: query.similarity(view, item) })
         .collect();
     combined.sort_by(|a, b| {

@@ -3,7 +3,7 @@
 //! Works without HTTP: the server and the program's `query INDEX` both come here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ use super::request::SearchRequest;
 use super::retrieve::{Effort, Pool, retrieve};
 use super::rules::RuleCounts;
 use super::state::{Facts, SlotCaches, State};
+use super::time::{BUDGET, cut_words};
 use super::{Collection, SearchError};
 use crate::attributes::{Bitset, Filter, FilterContext, FilterError, format_time};
 use crate::index::{Candidate, Index, Selection, View};
@@ -108,21 +109,18 @@ fn answer<'a>(
     }
     request.check(limits)?;
     check_seq(moment.view, &request)?;
-    moment.view.set_deadline(
-        request.budget_ms.and_then(|budget| moment.started.checked_add(Duration::from_millis(budget))),
-    );
     let chosen = choose(&request, moment.state, &moment.view.schema().attributes, moment.caches)?;
     let group_by = request.group_by.as_ref().map(|by| GroupOf::check(moment.index, by)).transpose()?;
     let (request, context) = freeze(request, moment.now);
     if let Some(profile) = chosen.profile() {
-        profile.check_context(&context).map_err(|FilterError { pointer, reason }| SearchError::Filter {
-            pointer: format!("/context{pointer}"),
-            reason,
+        profile.check_context(&context).map_err(|FilterError { pointer, reason, .. }| {
+            SearchError::Filter { pointer: format!("/context{pointer}"), reason }
         })?;
     }
     let facts = Facts::new(moment.view, moment.state, moment.caches);
     let seed = request.seed.unwrap_or_else(draw_seed);
     let search = Search { moment, facts, request: &request, chosen, context, limits, seed };
+    search.begin_budget();
     let (query, fallback) = search.prepare()?;
     let mut found = search.find(&query, fallback, group_by.as_ref())?;
     let sources: Vec<&str> = query.parts.iter().map(|part| part.name.as_str()).collect();
@@ -178,6 +176,9 @@ fn freeze(mut request: SearchRequest, now: i64) -> (SearchRequest, FilterContext
 }
 
 pub(super) fn filter_error(at: &str, error: FilterError) -> SearchError {
+    if error.is_late {
+        return SearchError::Timeout;
+    }
     SearchError::Filter { pointer: format!("{at}{}", error.pointer), reason: error.reason }
 }
 
@@ -256,16 +257,17 @@ impl<'m> Search<'_, 'm> {
             ef: self.request.ef.unwrap_or(self.view().schema().default_ef),
             exact: self.request.exact,
         };
+        let most = self.request.most_candidates(self.limits);
         let mut found = self.ranked(query, fallback, effort)?;
         if let Some(group_by) = group_by.filter(|_| self.request.candidates.is_none()) {
             for _ in 0..WIDER {
                 let exhausted = found.pool.candidates.len() < effort.wanted
-                    || effort.wanted >= self.limits.candidates
+                    || effort.wanted >= most
                     || found.pool.plan.interrupted;
                 if exhausted || group_by.count(self.moment.index, &found.ranked) >= self.request.limit() {
                     break;
                 }
-                effort.wanted = (effort.wanted * 4).min(self.limits.candidates);
+                effort.wanted = (effort.wanted * 4).min(most);
                 let mut wider = self.ranked(query, fallback, effort)?;
                 let groups = |found: &FoundList| group_by.count(self.moment.index, &found.ranked);
                 // Cut short, it may know fewer than the one before.
@@ -283,7 +285,20 @@ impl<'m> Search<'_, 'm> {
         Ok(found)
     }
 
+    /// Candidates, ranked; what can be said when there is no time to evaluate the filters.
     fn ranked(
+        &self,
+        query: &Prepared,
+        fallback: Option<&'static str>,
+        effort: Effort,
+    ) -> Result<FoundList, SearchError> {
+        match self.ranked_in_time(query, fallback, effort) {
+            Err(SearchError::Timeout) => self.too_late(query, fallback, effort),
+            other => other,
+        }
+    }
+
+    fn ranked_in_time(
         &self,
         query: &Prepared,
         fallback: Option<&'static str>,
@@ -292,13 +307,8 @@ impl<'m> Search<'_, 'm> {
         let (allowed, dropped) = self.allowed(query)?;
         let mut pool = self.retrieve(query, &allowed, effort)?;
         let extras = self.extras(query, &allowed, effort)?;
-        let length = if self.request.group_by.is_some() {
-            pool.candidates.len().max(1)
-        } else if self.request.cursor.is_some() {
-            effort.wanted
-        } else {
-            self.request.limit()
-        };
+        self.check_time()?;
+        let length = self.length(&pool, effort);
         let mut reason = fallback;
         if reason.is_none() && pool.plan.interrupted && self.join_fallback(query, &mut pool, effort)? {
             reason = Some("budget");
@@ -313,18 +323,39 @@ impl<'m> Search<'_, 'm> {
             reason = Some("min-results");
             ranking = self.order(query, &pool, &extras, length)?;
         }
-        let Ranking { results: ranked, mut shortfalls, mut rules, why, .. } = ranking;
+        self.check_time()?;
+        Ok(self.list(pool, extras, ranking, dropped, reason))
+    }
+
+    /// How many results are ranked: those of the request, or of all pages or groups.
+    pub(super) fn length(&self, pool: &Pool, effort: Effort) -> usize {
+        if self.request.group_by.is_some() {
+            pool.candidates.len().max(1)
+        } else if self.request.cursor.is_some() {
+            effort.wanted
+        } else {
+            self.request.limit()
+        }
+    }
+
+    /// Puts together what was found, and says what was cut short.
+    pub(super) fn list(
+        &self,
+        mut pool: Pool,
+        extras: Extras,
+        ranking: Ranking,
+        dropped: Vec<RuleCount>,
+        fallback: Option<&'static str>,
+    ) -> FoundList {
+        let Ranking { results: ranked, mut shortfalls, mut rules, why, cut, .. } = ranking;
         rules.extend(dropped);
-        if let Some(budget) = self.request.budget_ms.filter(|_| pool.plan.interrupted) {
-            shortfalls.push(Shortfall {
-                name: BUDGET.to_owned(),
-                wanted: budget as usize,
-                got: (micros(self.moment.started) / 1_000) as usize,
-                reason: "the search was cut short: these are the best by then".to_owned(),
-            });
+        let searching = pool.plan.interrupted || extras.interrupted;
+        if searching || !cut.is_empty() {
+            pool.plan.interrupted = true;
+            shortfalls.extend(self.cut_short(cut_words(searching, &cut)));
         }
         let why = explained(extras.said, why);
-        Ok(FoundList { ranked, why, pool, shortfalls, fallback: reason, rules })
+        FoundList { ranked, why, pool, shortfalls, fallback, rules }
     }
 
     fn retrieve(&self, query: &Prepared, allowed: &Allowed, effort: Effort) -> Result<Pool, SearchError> {
@@ -360,10 +391,15 @@ impl<'m> Search<'_, 'm> {
     }
 
     /// Adds the fallback's candidates to a pool; it takes the time that it needs. False when there is none.
-    fn join_fallback(&self, query: &Prepared, pool: &mut Pool, effort: Effort) -> Result<bool, SearchError> {
+    pub(super) fn join_fallback(
+        &self,
+        query: &Prepared,
+        pool: &mut Pool,
+        effort: Effort,
+    ) -> Result<bool, SearchError> {
         let Some(fallback) = self.fallback()? else { return Ok(false) };
         let interrupted = pool.plan.interrupted;
-        self.view().set_deadline(None);
+        self.end_budget();
         let mut allowed = self.allowed(&fallback)?.0;
         allowed.items = allowed.items.without_items(self.view(), query.own.iter().copied());
         let more = self.retrieve(&fallback, &allowed, effort)?;
@@ -374,7 +410,7 @@ impl<'m> Search<'_, 'm> {
 
     /// The request's filter and the profile's, without what `drop` rules match and what is excluded; and what each of those
     /// rules of a stored profile took away.
-    fn allowed(&self, query: &Prepared) -> Result<(Allowed, Vec<RuleCount>), SearchError> {
+    pub(super) fn allowed(&self, query: &Prepared) -> Result<(Allowed, Vec<RuleCount>), SearchError> {
         let mut filters = Vec::new();
         if let Some(document) = &self.request.filter {
             filters.push(self.parsed(document, "/filter")?);
@@ -449,7 +485,8 @@ impl<'m> Search<'_, 'm> {
     }
 
     fn evaluate(&self, filter: &Filter, at: &str) -> Result<Bitset, SearchError> {
-        let matching = filter.evaluate(self.view().columns(), &self.facts, &self.context);
+        let deadline = self.deadline();
+        let matching = filter.evaluate_until(&deadline, self.view().columns(), &self.facts, &self.context);
         matching.map_err(|error| filter_error(at, error))
     }
 
@@ -478,7 +515,7 @@ impl<'m> Search<'_, 'm> {
     }
 
     /// The results in their order: by the profile, or by similarity.
-    fn order(
+    pub(super) fn order(
         &self,
         query: &Prepared,
         pool: &Pool,
@@ -487,6 +524,7 @@ impl<'m> Search<'_, 'm> {
     ) -> Result<Ranking, SearchError> {
         let Some(profile) = self.chosen.profile() else { return Ok(by_similarity(pool, extras, length)) };
         let view = self.view();
+        let deadline = self.ranking_deadline();
         let input = RankInput {
             candidates: &pool.candidates,
             ordered: !pool.has_similarities,
@@ -501,6 +539,7 @@ impl<'m> Search<'_, 'm> {
             limit: length,
             seed: self.seed,
             explain: self.request.explain || self.request.fill.terms,
+            deadline: &deadline,
         };
         let mut ranking = rank(profile, &input).map_err(|error| self.in_profile(error))?;
         if ranking.shortfalls.iter().all(|shortfall| shortfall.name != RESULTS) {
@@ -510,8 +549,6 @@ impl<'m> Search<'_, 'm> {
     }
 }
 
-/// The shortfall of a search that was cut short.
-const BUDGET: &str = "budget_ms";
 /// The shortfall of a list that is short.
 const RESULTS: &str = "results";
 
@@ -587,7 +624,7 @@ fn by_similarity(pool: &Pool, extras: &Extras, limit: usize) -> Ranking {
         entry
     });
     let why = why.collect();
-    Ranking { results, shortfalls, rules: Vec::new(), why, stages: Stages::default() }
+    Ranking { results, shortfalls, rules: Vec::new(), why, cut: Vec::new(), stages: Stages::default() }
 }
 
 /// A seed below 2^53, so that it survives clients whose numbers are doubles. Need not be secret, only spread.

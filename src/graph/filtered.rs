@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::links::{Graph, NONE};
 use super::pool::{HOLE, Pool, Visited, ordered, unordered};
-use super::search::{Frontier, Scratch, WalkStats};
+use super::search::{Frontier, ROUND, Scratch, WalkStats};
 use crate::vector::Codes;
 
 /// Nodes that are expanded before a walk knows how it goes on.
@@ -146,7 +146,7 @@ impl Graph {
             }
         }
         while let Some(Reverse((bits, node))) = frontier.pop() {
-            if pool.rejects(unordered(bits)) || deadline.ends() {
+            if pool.rejects(unordered(bits)) || deadline.spends(ROUND) {
                 break;
             }
             let node_passes = passes(node);

@@ -43,7 +43,7 @@ pub use link::{Linker, Work};
 pub use links::{Graph, GraphError, GraphParts, NONE};
 pub(crate) use pool::ordered;
 pub use reach::{Degrees, Reach, reach, repair};
-pub use search::{Deadline, Scratch, WalkStats};
+pub use search::{Scratch, WalkStats};
 pub use snapshot::Snapshot;
 pub use sweep::{Swept, sweep};
 

@@ -6,10 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use super::links::{Graph, NONE};
 use super::pool::{Ball, Pool, Visited};
+use crate::deadline::Deadline;
 use crate::vector::{Codes, kernel};
 
 /// What a search did.
@@ -23,39 +23,6 @@ pub struct WalkStats {
 
 /// Nodes to expand, the nearest first: ordered distance, node.
 pub(super) type Frontier = BinaryHeap<Reverse<(u32, u32)>>;
-
-/// When a search ends with what it has. It remembers that it has passed.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Deadline {
-    at: Option<Instant>,
-    passed: bool,
-    rounds: usize,
-}
-
-impl Deadline {
-    /// At a time, or never.
-    pub fn at(at: Option<Instant>) -> Deadline {
-        Deadline { at, passed: false, rounds: 0 }
-    }
-
-    /// Whether a search has been ended by it.
-    pub fn has_passed(&self) -> bool {
-        self.passed
-    }
-
-    /// Looks at the clock.
-    pub fn passes_now(&mut self) -> bool {
-        self.passed = self.passed || self.at.is_some_and(|at| Instant::now() >= at);
-        self.passed
-    }
-
-    /// Whether a walk should end, looking at the clock now and then.
-    #[inline]
-    pub(super) fn ends(&mut self) -> bool {
-        self.rounds += 1;
-        self.at.is_some() && self.rounds.is_multiple_of(CLOCK) && self.passes_now()
-    }
-}
 
 /// The nodes that a walk expands next, together: a batch of many rows keeps the memory busier than one of few. A narrow walk is
 /// better off with the nearest alone: those after it would often not be expanded at all.
@@ -98,8 +65,8 @@ impl Pending {
 /// Where queries have nodes of their own number, none has more than so many times `ef`.
 const MOST_OF_EF: usize = 4;
 
-/// A walk looks at the clock once in so many rounds.
-const CLOCK: usize = 16;
+/// What a round of a walk is to its deadline: some microseconds.
+pub(super) const ROUND: usize = Deadline::LOOK / 16;
 
 /// Memory of one search at a time, reused.
 #[derive(Debug, Default)]
@@ -274,7 +241,7 @@ impl Graph {
                     break;
                 }
             } else {
-                if (LATE && pool.is_crowded()) || deadline.ends() {
+                if (LATE && pool.is_crowded()) || deadline.spends(ROUND) {
                     break;
                 }
                 for &node in pending.nodes() {

@@ -515,3 +515,32 @@ fn combined_filters_mean_what_their_parts_do() {
     assert_ne!(red.key(), cheap.key());
     assert_ne!(red.key(), red.negated().key());
 }
+
+/// A set that could not be brought up to date in time is what it was, and is brought up to date by the next.
+#[test]
+fn a_deadline_leaves_kept_sets_as_they_were() {
+    let mut tester = Tester::new(Metric::L2, Element::F32, 37);
+    let context = FilterContext::default();
+    let tests: Vec<Json> = (0..3_000).map(|n| json!({"price": {"gt": 1_000 + n}})).collect();
+    let filter = parsed(&tester, &json!({"none": tests, "colour": "red"}));
+    let late = |view: &View<'_>| {
+        view.set_deadline(Some(std::time::Instant::now()));
+        let error = view.matching(&filter, &context).expect_err("late");
+        assert!(error.is_late, "{error}");
+        view.set_deadline(None);
+    };
+    for _ in 0..3 {
+        for _ in 0..5 {
+            tester.batch(100);
+        }
+        let view = tester.index.view(0);
+        late(&view);
+        let mut anew = filter.evaluate(view.columns(), &view, &context).expect("in time");
+        view.retain(&mut anew);
+        assert_eq!(view.matching(&filter, &context).expect("in time").slots(), &anew);
+        assert!(anew.count() > 0);
+        view.set_deadline(Some(std::time::Instant::now()));
+        let known = view.matching(&filter, &context).expect("what is known takes no time");
+        assert_eq!(known.slots(), &anew);
+    }
+}

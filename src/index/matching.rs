@@ -8,15 +8,35 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use super::view::View;
 use crate::attributes::{Bitset, Cache, Filter, FilterContext, FilterError, ItemFacts, TestSets};
+use crate::deadline::Deadline;
 
 /// Bytes of kept sets of filters, and of single tests.
 const KEPT_BYTES: usize = 64 << 20;
+/// Who waits for a set that another makes lets others run so often, then sleeps for so long at a time.
+const YIELDS: u64 = 64;
+const PAUSE: Duration = Duration::from_micros(100);
 /// Sets of more items than this that are not kept do without the set of their nodes: a walk asks a node's items instead.
 const FEW: usize = 1 << 14;
+
+/// Takes a lock, or gives up at a deadline: who has it may be at thousands of tests, with a later deadline or none.
+fn lock_until<'l, T>(lock: &'l Mutex<T>, deadline: &Deadline) -> Option<MutexGuard<'l, T>> {
+    for turn in 0_u64.. {
+        match lock.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if deadline.passes_now() => return None,
+            // To bring a set up to date takes microseconds, mostly.
+            Err(TryLockError::WouldBlock) if turn < YIELDS => std::thread::yield_now(),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+        }
+    }
+    None
+}
 
 /// Items of one view that pass a test.
 #[derive(Debug, Clone)]
@@ -192,14 +212,17 @@ impl Matching {
 
 impl View<'_> {
     /// The items of this view that pass a filter, and how many. Kept by what the filter tests: the same filter again costs no
-    /// more than what was written in between. Errors only for a context value that is missing or of the wrong type.
+    /// more than what was written in between. Errors only for a context value that is missing or of the wrong type, and when
+    /// the view's deadline comes first.
     pub fn matching(&self, filter: &Filter, context: &FilterContext) -> Result<Arc<Matching>, FilterError> {
         let filter = filter.bind(context)?;
         let filters = &self.index().filters;
-        let since = |start| filter.evaluate_since(start, self.columns(), self, context, &filters.tests);
+        let deadline = Deadline::at(self.deadline());
+        let tests = &filters.tests;
+        let since = |start| filter.evaluate_since(start, &deadline, self.columns(), self, context, tests);
         let Some(key) = filter.key() else { return Ok(Arc::new(Matching::once(self, since(0)?))) };
         let kept = filters.matching.get_or_new(&key, Kept::default);
-        let mut place = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock_until(&kept, &deadline).ok_or_else(FilterError::late)?;
         // Taken out while it is changed, so that a panic leaves none rather than half of one.
         let mut matching = match place.take() {
             Some(matching) if matching.seq > self.seq() => {
@@ -210,12 +233,14 @@ impl View<'_> {
             Some(matching) => matching,
             None => Arc::new(Matching::nothing()),
         };
+        let mut advanced = Ok(());
         if matching.seq < self.seq() || matching.slots.len() < self.items() as usize {
-            Arc::make_mut(&mut matching).advance(self, since)?;
+            advanced = Arc::make_mut(&mut matching).advance(self, since);
             filters.matching.weigh(&key, matching.bytes());
         }
+        // After an error it is what it was.
         *place = Some(Arc::clone(&matching));
-        Ok(matching)
+        advanced.map(|()| matching)
     }
 
     /// The items of this view that a set of ids names. The set keeps what it found: used again, it looks for new ids alone, and
@@ -338,5 +363,24 @@ impl IdSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_lock_gives_up_at_the_deadline() {
+        let (lock, past) = (Mutex::new(7), Deadline::at(Some(std::time::Instant::now())));
+        assert_eq!(lock_until(&lock, &past).map(|guard| *guard), Some(7), "a free one is taken all the same");
+        let held = lock.lock();
+        assert!(lock_until(&lock, &past).is_none());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock_until(&lock, &Deadline::never()).map(|guard| *guard));
+            std::thread::sleep(20 * PAUSE);
+            drop(held);
+            assert_eq!(waiting.join().ok(), Some(Some(7)));
+        });
     }
 }

@@ -14,7 +14,8 @@ use super::query::{Query, QueryError};
 use super::selection::Selection;
 use super::view::View;
 use crate::attributes::Bitset;
-use crate::graph::{Deadline, Filtered, Passing, Scratch, Way, ordered};
+use crate::deadline::Deadline;
+use crate::graph::{Filtered, Passing, Scratch, Way, ordered};
 use crate::vector::CodeKind;
 
 /// What to find.

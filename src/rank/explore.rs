@@ -3,6 +3,9 @@
 //! Slots are drawn one after another, each among the newcomers that are not on the list and that the hard limits allow at its
 //! position; the propensity is that draw's chance given the draws before. All that is random comes from the request's
 //! seed: stream 0 draws, stream 1 + n estimates the propensity of slot n.
+//!
+//! When the deadline comes, slots that have not been drawn stay empty. That is settled before a draw, never after it: a slot
+//! given up because of who was drawn would make every propensity wrong. One that was drawn is estimated from fewer samples.
 
 use super::RankInput;
 use super::limits::{Limits, Verdict};
@@ -10,6 +13,7 @@ use super::line::{How, Line, Placed};
 use super::pool::Pool;
 use super::profile::{Counter, Explore, Policy};
 use super::random::{Random, beta_below};
+use crate::deadline::Deadline;
 
 /// How an explored item came to its place.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, utoipa::ToSchema)]
@@ -43,6 +47,21 @@ impl Basis {
 
 /// Samples behind an estimated propensity.
 const SAMPLES: u32 = 1024;
+/// The same when the deadline comes: off by about four times as much.
+const FEWEST: u32 = 64;
+
+/// What a newcomer of a slot is to the deadline, and a Beta number of a sample.
+const NEWCOMER: usize = 64;
+const BETA: usize = 64;
+
+/// What the deadline did to the slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Slots were not drawn.
+    pub(super) undrawn: bool,
+    /// A propensity comes from fewer samples.
+    pub(super) coarse: bool,
+}
 
 /// Counts beyond a million tell nothing more: by then the rate is known to a thousandth. With ever larger ones an estimate
 /// would take ever longer, and in the end mean nothing.
@@ -55,19 +74,26 @@ pub(super) fn draw(
     pool: &Pool,
     limits: &mut Limits<'_>,
     line: &mut Line,
-) {
+) -> Cut {
+    let mut cut = Cut::default();
     let newcomers = pool.newcomers(input, explore.newcomers());
     let mut random = Random::new(input.seed, 0);
     for (slot, position) in (1..).zip(&explore.positions) {
         // A pin may stand there: then the next free position.
         let Some(position) = line.free_from(position - 1) else { continue };
+        if input.deadline.spends(NEWCOMER * newcomers.len()) {
+            cut.undrawn = true;
+            break;
+        }
         let allowed = |place: &usize| !line.has(*place) && limits.verdict(*place, position) == Verdict::Free;
         let allowed: Vec<usize> = newcomers.iter().copied().filter(allowed).collect();
         let arms = Arms { explore, input, pool, places: &allowed };
         let Some((place, propensity, basis)) = arms.choose(&mut random, slot) else { continue };
+        cut.coarse |= basis == Basis::Estimated && input.deadline.has_passed();
         let explored = Explored { policy: explore.policy, propensity, basis };
         line.put(position, Placed { place, how: How::Explored(explored) }, limits);
     }
+    cut
 }
 
 /// The newcomers that one slot is drawn from.
@@ -93,7 +119,7 @@ impl Arms<'_> {
                 let arms = self.beta_parameters();
                 let (arm, _) = greatest(arms.iter().map(|(a, b)| random.beta(*a, *b)))?;
                 let mut random = Random::new(self.input.seed, slot);
-                (arm, estimate(&arms, arm, &mut random), Basis::Estimated)
+                (arm, estimate(&arms, arm, &mut random, self.input.deadline), Basis::Estimated)
             }
             Policy::Ucb => {
                 let (arm, _) = greatest(self.upper_bounds().into_iter())?;
@@ -151,20 +177,25 @@ fn greatest(numbers: impl Iterator<Item = f64>) -> Option<(usize, f64)> {
 }
 
 /// The chance that one arm's number is the greatest: the mean, over samples of all the others' greatest, of its chance to
-/// be above. (Sampling the others and integrating its own number has far less variance than counting wins.)
-fn estimate(arms: &[(f64, f64)], arm: usize, random: &mut Random) -> f64 {
+/// be above. (Sampling the others and integrating its own number has far less variance than counting wins.) The [`FEWEST`]
+/// samples are taken whatever the time.
+fn estimate(arms: &[(f64, f64)], arm: usize, random: &mut Random, deadline: &Deadline) -> f64 {
     if arms.len() == 1 {
         return 1.0;
     }
     let (a, b) = arms[arm];
     let others = || arms.iter().enumerate().filter(|(other, _)| *other != arm);
-    let sample = |_| {
+    let mut sample = || {
         let rival = others().map(|(_, (a, b))| random.beta(*a, *b)).fold(0.0, f64::max);
         1.0 - beta_below(rival, a, b)
     };
-    let sum: f64 = (0..SAMPLES).map(sample).sum();
+    let (mut sum, mut samples) = (0.0, 0);
+    while samples < FEWEST || (samples < SAMPLES && !deadline.spends(BETA * arms.len())) {
+        sum += sample();
+        samples += 1;
+    }
     // It was drawn, so it had a chance.
-    (sum / f64::from(SAMPLES)).clamp(1e-9, 1.0)
+    (sum / f64::from(samples)).clamp(1e-9, 1.0)
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //!
 //! In this order: other candidates for the same limits (`repair`), giving up the next limit of `relax`, and closing the gap
 //! before the next pin or explored item. Only pins break a limit that is in force, and then it is reported.
+//!
+//! When there is no time to refine the list any more it is finished cheaply: by score, without repair, under the same limits.
+//! Where even that takes too long, the list ends.
 
-use super::ItemVectors;
+use super::cut::Ends;
 use super::limits::{Limits, Verdict};
 use super::line::{How, Line, Placed};
 use super::mmr::{Admission, Queue};
 use super::pool::Pool;
-use super::repair;
+use super::{ItemVectors, repair};
 
 /// Why a candidate was first passed over.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +32,9 @@ pub(super) struct Fill<'a> {
     pub(super) refusals: Vec<Option<Refusal>>,
     /// Repair found nothing better for the limits in force.
     repaired: bool,
+    ends: Ends<'a>,
+    /// Whether the time kept candidates from being exchanged.
+    pub(super) unrepaired: bool,
 }
 
 impl<'a> Fill<'a> {
@@ -39,10 +45,23 @@ impl<'a> Fill<'a> {
         diversity: f64,
         limits: Limits<'a>,
         line: Line,
+        ends: Ends<'a>,
     ) -> Self {
         let refusals = vec![None; pool.scored.len()];
-        let queue = Queue::new(pool, vectors, diversity, left(pool, &line), peers(&line));
-        Fill { pool, vectors, diversity, limits, line, queue, refusals, repaired: false }
+        let queue = Queue::new(pool, vectors, diversity, left(pool, &line), peers(&line), ends.refining);
+        let (repaired, unrepaired) = (false, false);
+        Fill { pool, vectors, diversity, limits, line, queue, refusals, repaired, ends, unrepaired }
+    }
+
+    /// Whether the list ends where it is: there was no time even to finish it cheaply.
+    pub(super) fn is_spent(&self) -> bool {
+        self.ends.finishing.has_passed()
+    }
+
+    /// From which place of the list on, from 0, MMR had no time.
+    pub(super) fn plain_from(&self) -> Option<usize> {
+        let plain = |(_, placed): (usize, &Placed)| placed.how == How::Filled(None);
+        self.line.placed().position(plain).filter(|_| self.diversity > 0.0)
     }
 
     /// Fills what can be filled.
@@ -50,7 +69,7 @@ impl<'a> Fill<'a> {
         let mut position = 0;
         while let Some(stuck) = self.advance(position) {
             position = stuck;
-            let others = !self.queue.is_empty();
+            let others = !self.queue.is_empty() && !self.is_spent();
             if others && self.repair() {
                 position = 0;
             } else if others && self.limits.relax() {
@@ -83,9 +102,13 @@ impl<'a> Fill<'a> {
 
     /// Who comes to a position; with `reserved` only who serves an outstanding `min`.
     fn next(&mut self, position: usize, reserved: bool) -> Option<Placed> {
-        let Fill { queue, limits, refusals, .. } = self;
+        let Fill { queue, limits, refusals, ends, .. } = self;
         let wanting = if reserved { limits.wanting() } else { None };
         let found = queue.next(|place| {
+            let work = limits.work(place);
+            if ends.refining.spends(work) && ends.finishing.spends(work) {
+                return Admission::Nobody;
+            }
             let (admission, limit) = match limits.verdict(place, position) {
                 Verdict::Free if reserved && !limits.serves(place) => (Admission::NotNow, wanting),
                 Verdict::Free => (Admission::Yes, None),
@@ -105,13 +128,18 @@ impl<'a> Fill<'a> {
         if self.repaired {
             return false;
         }
+        if self.ends.refining.has_passed() {
+            self.unrepaired = true;
+            return false;
+        }
         self.repaired = true;
         let (limits, line) = (self.limits.clone(), self.line.clone());
         let filled = filled(&self.line);
         let wanted = filled.len() + self.line.open();
-        let Some(chosen) = repair::longer(&self.limits, &self.line, self.pool.main, &filled, wanted) else {
-            return false;
-        };
+        let until = self.ends.refining;
+        let chosen = repair::longer(&self.limits, &self.line, self.pool.main, &filled, wanted, until);
+        self.unrepaired |= until.has_passed();
+        let Some(chosen) = chosen else { return false };
         self.line.clear_filled(&mut self.limits);
         self.ask(chosen);
         self.advance(0);
@@ -126,7 +154,8 @@ impl<'a> Fill<'a> {
 
     /// Goes on with these candidates.
     fn ask(&mut self, places: Vec<usize>) {
-        self.queue = Queue::new(self.pool, self.vectors, self.diversity, places, peers(&self.line));
+        let peers = peers(&self.line);
+        self.queue = Queue::new(self.pool, self.vectors, self.diversity, places, peers, self.ends.refining);
     }
 
     /// Brings the next explored item, or when there is none the next pin, forward to a position that nobody may fill. An

@@ -10,6 +10,7 @@ use crate::attributes::{
     AttributeSchema, AttributeSpec, Bitset, Columns, Filter, FilterContext, FilterError, ItemFacts,
     format_time, parse_time,
 };
+use crate::deadline::Deadline;
 
 /// Names a profile may use: the collection's attributes and the context's declared names.
 pub(super) struct Names<'a> {
@@ -81,7 +82,7 @@ impl Declared {
                 None if self.weights.contains(name) => super::terms::read_weights(value).map(|_| ()),
                 None => Ok(()),
             };
-            result.map_err(|reason| FilterError { pointer: child("", name), reason })?;
+            result.map_err(|reason| FilterError::new(child("", name), reason))?;
         }
         Ok(())
     }
@@ -116,7 +117,9 @@ impl Located {
                 references_declared(json, &pointer, &names.context)?;
                 Ok(Located { filter, pointer })
             }
-            Err(FilterError { pointer: inner, reason }) => Err(error(format!("{pointer}{inner}"), reason)),
+            Err(FilterError { pointer: inner, reason, .. }) => {
+                Err(error(format!("{pointer}{inner}"), reason))
+            }
         }
     }
 
@@ -143,8 +146,13 @@ impl Located {
     }
 
     /// The places in `items` of those that match.
-    pub(super) fn select(&self, items: &[u32], input: &RankInput<'_>) -> Result<Bitset, FilterError> {
-        let places = self.filter.select(items, input.columns, input.facts, input.context);
+    pub(super) fn select(
+        &self,
+        deadline: &Deadline,
+        items: &[u32],
+        input: &RankInput<'_>,
+    ) -> Result<Bitset, FilterError> {
+        let places = self.filter.select(deadline, items, input.columns, input.facts, input.context);
         places.map_err(|inner| self.locate(inner))
     }
 
@@ -153,7 +161,7 @@ impl Located {
     }
 
     fn locate(&self, inner: FilterError) -> FilterError {
-        FilterError { pointer: format!("{}{}", self.pointer, inner.pointer), reason: inner.reason }
+        FilterError { pointer: format!("{}{}", self.pointer, inner.pointer), ..inner }
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Limits<'a> {
     /// By counted attribute: whether a window counts it.
     windowed: Vec<bool>,
     windows: Vec<usize>,
+    /// What all of them are to a deadline, asked of one value.
+    window_work: usize,
     mins: Vec<usize>,
 }
 
@@ -120,8 +122,20 @@ impl<'a> Limits<'a> {
         windows.iter().for_each(|window| windowed[active[*window].attribute] = true);
         let Numbers { keys, ends, values, .. } = numbers;
         let (counts, caps) = (vec![0; count], vec![NO_CAP; count]);
-        let mut limits =
-            Limits { active, keys, ends, values, counts, caps, positions, windowed, windows, mins };
+        let window_work = windows.iter().map(|window| 8 + active[*window].most).sum();
+        let mut limits = Limits {
+            active,
+            keys,
+            ends,
+            values,
+            counts,
+            caps,
+            positions,
+            windowed,
+            windows,
+            window_work,
+            mins,
+        };
         limits.set_caps();
         limits
     }
@@ -196,6 +210,11 @@ impl<'a> Limits<'a> {
                 true
             }
         }
+    }
+
+    /// What a verdict on a place is to a deadline.
+    pub(super) fn work(&self, place: usize) -> usize {
+        32 + self.keys(place).len() * (4 + self.window_work)
     }
 
     /// Whether the item of a place may go to a position.
@@ -376,8 +395,12 @@ impl<'a> Limits<'a> {
     fn most_of(&self, limit: &Limit, number: u32) -> usize {
         let Bound::Window { window, .. } = limit.bound else { return self.counts[number as usize] as usize };
         let line = &self.positions[number as usize];
-        let within = |(first, from): (usize, &u32)| {
-            line[first..].iter().take_while(|position| (**position - from) < window as u32).count()
+        let mut first = 0;
+        let within = |(last, to): (usize, &u32)| {
+            while to - line[first] >= window as u32 {
+                first += 1;
+            }
+            last + 1 - first
         };
         line.iter().enumerate().map(within).max().unwrap_or(0)
     }

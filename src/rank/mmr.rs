@@ -5,6 +5,8 @@
 //! score. Whatever comes on the list only ever lowers the others' values, so a value worked out earlier is an upper bound:
 //! a candidate's cosines are worked out when it comes to the top of a heap, and most never do. The result is exactly the
 //! greedy one, at most one cosine for each pair of a candidate and someone on the list.
+//!
+//! When the deadline comes, those that are left go on by score alone.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -13,6 +15,7 @@ use super::ItemVectors;
 use super::pool::Pool;
 use super::terms::scaled;
 use super::units::Units;
+use crate::deadline::Deadline;
 
 /// What MMR made of a pick.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +32,8 @@ pub(super) enum Admission {
     NotNow,
     /// Not unless a limit is given up.
     Never,
+    /// There is no time to ask anybody.
+    Nobody,
 }
 
 /// The candidates that are left, in the order in which they are asked.
@@ -45,9 +50,10 @@ impl<'a> Queue<'a> {
         diversity: f64,
         places: Vec<usize>,
         peers: Vec<usize>,
+        deadline: &'a Deadline,
     ) -> Self {
-        if diversity > 0.0 {
-            Queue::Mmr(Box::new(Mmr::new(pool, vectors, diversity, &places, peers)))
+        if diversity > 0.0 && !deadline.has_passed() {
+            Queue::Mmr(Box::new(Mmr::new(pool, vectors, diversity, &places, peers, deadline)))
         } else {
             let mut open = places;
             open.reverse();
@@ -58,11 +64,18 @@ impl<'a> Queue<'a> {
     /// Takes out the next that is admitted.
     pub(super) fn next(
         &mut self,
-        admit: impl FnMut(usize) -> Admission,
+        mut admit: impl FnMut(usize) -> Admission,
     ) -> Option<(usize, Option<Relevance>)> {
+        if let Queue::Mmr(mmr) = self {
+            match mmr.next(&mut admit) {
+                Some((place, relevance)) => return Some((place, Some(relevance))),
+                None if !mmr.deadline.has_passed() => return None,
+                None => *self = Queue::Score(mmr.by_score()),
+            }
+        }
         match self {
             Queue::Score(by_score) => Some((by_score.next(admit)?, None)),
-            Queue::Mmr(mmr) => mmr.next(admit).map(|(place, relevance)| (place, Some(relevance))),
+            Queue::Mmr(_) => None,
         }
     }
 
@@ -94,19 +107,30 @@ pub(super) struct ByScore {
 }
 
 impl ByScore {
+    /// Those that are asked and stay move up over those that go: so one call looks at each once.
     fn next(&mut self, mut admit: impl FnMut(usize) -> Admission) -> Option<usize> {
-        let mut at = self.open.len();
-        while at > 0 {
-            at -= 1;
-            match admit(self.open[at]) {
-                Admission::Yes => return Some(self.open.remove(at)),
-                Admission::NotNow => {}
-                Admission::Never => self.held.push(self.open.remove(at)),
+        let (mut at, mut stays) = (self.open.len(), self.open.len());
+        let mut found = None;
+        while at > 0 && found.is_none() {
+            let place = self.open[at - 1];
+            match admit(place) {
+                Admission::Yes => found = Some(place),
+                Admission::NotNow => {
+                    stays -= 1;
+                    self.open[stays] = place;
+                }
+                Admission::Never => self.held.push(place),
+                Admission::Nobody => break,
             }
+            at -= 1;
         }
-        None
+        self.open.drain(at..stays);
+        found
     }
 }
+
+/// What a cosine is to the deadline.
+const COSINE: usize = 64;
 
 /// The MMR value. Falls, or stays, as `nearest` grows.
 pub(super) fn marginal(diversity: f64, relevance: f64, nearest: f32) -> f64 {
@@ -154,6 +178,7 @@ pub(super) struct Mmr<'a> {
     heap: BinaryHeap<Entry>,
     held: Vec<usize>,
     aside: Vec<Entry>,
+    deadline: &'a Deadline,
 }
 
 impl<'a> Mmr<'a> {
@@ -163,24 +188,28 @@ impl<'a> Mmr<'a> {
         diversity: f64,
         places: &[usize],
         peers: Vec<usize>,
+        deadline: &'a Deadline,
     ) -> Self {
         let known = vec![Known::default(); pool.scored.len()];
         let (range, heap) = (pool.range(), BinaryHeap::with_capacity(places.len()));
         let units = Units::new(pool, vectors);
-        let mut mmr =
-            Mmr { pool, units, diversity, range, known, peers, heap, held: Vec::new(), aside: Vec::new() };
+        let (held, aside) = (Vec::new(), Vec::new());
+        let mut mmr = Mmr { pool, units, diversity, range, known, peers, heap, held, aside, deadline };
         let entries: Vec<Entry> = places.iter().map(|place| mmr.entry(*place)).collect();
         mmr.heap.extend(entries);
         mmr
     }
 
+    /// None too when the deadline has passed: then nobody is taken out.
     fn next(&mut self, mut admit: impl FnMut(usize) -> Admission) -> Option<(usize, Relevance)> {
         let mut found = None;
-        while let Some(entry) = self.heap.pop() {
+        while !self.deadline.has_passed()
+            && let Some(entry) = self.heap.pop()
+        {
             let place = entry.place;
             match admit(place) {
                 Admission::Never => self.held.push(place),
-                Admission::NotNow => self.aside.push(entry),
+                Admission::NotNow | Admission::Nobody => self.aside.push(entry),
                 Admission::Yes if self.known[place].seen < self.peers.len() => {
                     self.look(place);
                     let entry = self.entry(place);
@@ -197,6 +226,13 @@ impl<'a> Mmr<'a> {
         }
         self.heap.extend(self.aside.drain(..));
         found
+    }
+
+    /// All that are left, by score.
+    fn by_score(&mut self) -> ByScore {
+        let mut open: Vec<usize> = self.heap.drain().map(|entry| entry.place).collect();
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        ByScore { open, held: std::mem::take(&mut self.held) }
     }
 
     fn release(&mut self) {
@@ -217,16 +253,20 @@ impl<'a> Mmr<'a> {
         marginal(self.diversity, scaled(self.pool.scored[place].score, self.range), nearest)
     }
 
-    /// What a candidate is worth after everybody on the list.
-    pub(super) fn relevance(&mut self, place: usize) -> Relevance {
+    /// What a candidate is worth after everybody on the list; None when there is no time to tell.
+    pub(super) fn relevance(&mut self, place: usize) -> Option<Relevance> {
+        if self.deadline.has_passed() {
+            return None;
+        }
         self.look(place);
         let nearest = self.known[place].nearest;
-        Relevance { value: self.value(place, nearest.map_or(0.0, |(cosine, _)| cosine)), nearest }
+        Some(Relevance { value: self.value(place, nearest.map_or(0.0, |(cosine, _)| cosine)), nearest })
     }
 
     /// Compares a candidate with those who came since it was last compared.
     fn look(&mut self, place: usize) {
         let mut known = self.known[place];
+        self.deadline.spends(COSINE * (self.peers.len() - known.seen));
         for &other in &self.peers[known.seen..] {
             let cosine = self.units.cosine(place, other);
             if known.nearest.is_none_or(|(nearest, _)| cosine > nearest) {

@@ -2,11 +2,12 @@
 //!
 //! A [`Profile`] is parsed once (`profile`, with `read`, `gate`, `terms`). [`rank`] then works on one request: `score` gives
 //! each entrant its number (`algebra`), `pool` sorts them, pins and explored items (`explore`, `random`) take their positions
-//! in the `line`, `fill` fills the rest top-down (`mmr`, `units`, `limits`, `repair`), `explain` says why. The same input and
-//! seed give the same list, to the last bit, whatever the order of the candidates.
+//! in the `line`, `fill` fills the rest top-down (`mmr`, `units`, `limits`, `repair`), `explain` says why, `cut` what there was no
+//! time for. The same input and seed give the same list, to the last bit, whatever the order of the candidates.
 #![doc = include_str!("../../docs/ranking.md")]
 
 mod algebra;
+mod cut;
 mod explain;
 mod explore;
 mod fill;
@@ -30,9 +31,13 @@ pub use profile::{ActiveDrop, ActiveExplore, ActivePin, Policy, Profile, Refusal
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::attributes::{Bitset, Columns, FilterContext, FilterError, ItemFacts};
+use crate::deadline::Deadline;
 use crate::index::Candidate;
 use crate::vector::Metric;
+use cut::{Ends, NO_TIME, cut};
 use explain::Explainer;
 use fill::Fill;
 use limits::Limits;
@@ -88,6 +93,8 @@ pub struct RankInput<'a> {
     pub seed: u64,
     /// Collect each result's terms and rules.
     pub explain: bool,
+    /// From when on the list is only finished, within 30 ms; see [`Ranking::cut`].
+    pub deadline: &'a Deadline,
 }
 
 /// A ranked list, and what there is to say about it.
@@ -101,6 +108,8 @@ pub struct Ranking {
     pub rules: Vec<RuleCount>,
     /// For each of [`RankInput::why`] an `explain` object; when it is not on the list, with `because`.
     pub why: Vec<serde_json::Value>,
+    /// What there was no time for, in words: nothing unless the deadline came. Hard limits hold all the same.
+    pub cut: Vec<String>,
     /// Where the time went.
     pub stages: Stages,
 }
@@ -167,27 +176,29 @@ pub struct Stages {
 /// Ranks candidates by a profile, as docs/ranking.md says.
 ///
 /// An error is a value of the request's context that is missing where a filter needs it, or of the wrong type; its pointer
-/// is into the profile.
+/// is into the profile. Or it is late: the filters of its rules could not be evaluated in time.
 pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<Ranking, FilterError> {
     let recipe = &*profile.recipe;
     let mut watch = Watch::new();
     let rules = recipe.active_rules(input.context)?;
-    let entrants = Entrants::new(input, &rules)?;
+    let finishing = Ends::finishing(input.deadline);
+    let ends = Ends { refining: input.deadline, finishing: &finishing };
+    let entrants = Entrants::new(input, &rules, &finishing)?;
     let items = entrants.items();
     let scorer = Scorer::new(recipe, input, &rules, &items[..entrants.main])?;
-    let (pool, hits) = scored(&scorer, &entrants, &items, input, &mut watch)?;
-    let (mut fill, mut shortfalls) = filled(recipe, &rules, input, &pool, &mut watch)?;
+    let (pool, hits) = scored(&scorer, &entrants, &items, ends, &mut watch)?;
+    let (mut fill, mut shortfalls, drawn) = filled(recipe, &rules, input, &pool, ends, &mut watch)?;
     let list: Vec<Placed> = fill.line.placed().map(|(_, placed)| placed.clone()).collect();
     let relevances = relevances(&mut fill, &pool, input);
     let explainer = Explainer { scorer: &scorer, pool: &pool, fill: &fill, results: &list };
     let results = results(&explainer, input)?;
-    let why = input.why.iter().zip(relevances).map(|(one, relevance)| explainer.missing(*one, relevance));
-    let why = why.collect::<Result<_, _>>()?;
+    let why = accounts(&explainer, input, relevances)?;
+    let cut = cut(&fill, drawn, input, &results, &why);
     shortfalls.extend(fill.limits.shortfalls(input.columns));
     shortfalls.extend(short_list(&fill, &pool, input.limit, list.len()));
     let rules = counts(&rules, &scorer, &hits, &entrants, &list);
     watch.stages.explain = watch.lap();
-    Ok(Ranking { results, shortfalls, rules, why, stages: watch.stages })
+    Ok(Ranking { results, shortfalls, rules, why, cut, stages: watch.stages })
 }
 
 /// Measures stages.
@@ -215,45 +226,47 @@ fn scored(
     scorer: &Scorer<'_>,
     entrants: &Entrants,
     items: &[u32],
-    input: &RankInput<'_>,
+    ends: Ends<'_>,
     watch: &mut Watch,
 ) -> Result<(Pool, Vec<Bitset>), FilterError> {
     let utilities = scorer.utilities(&entrants.all);
     let bases = scorer.bases(items, &utilities);
     watch.stages.terms = watch.lap();
-    let hits = scorer.hits(items)?;
+    let hits = scorer.hits(items, ends.finishing)?;
     let scores = scorer.scores(&entrants.all, &utilities, &bases, &hits);
     watch.stages.rules = watch.lap();
-    let pool = Pool::new(scores, entrants.main, input);
+    let pool = Pool::new(scores, entrants.main, scorer.input);
     watch.stages.order = watch.lap();
     Ok((pool, hits))
 }
 
-/// The list: pins, then explored items, then candidates; and what of the fixed ones is missing.
+/// The list: pins, then explored items, then candidates; what of the fixed ones is missing, and what the deadline did to them.
 fn filled<'a>(
     recipe: &'a Recipe,
     rules: &[(usize, &Rule)],
     input: &RankInput<'a>,
     pool: &'a Pool,
+    ends: Ends<'a>,
     watch: &mut Watch,
-) -> Result<(Fill<'a>, Vec<Shortfall>), FilterError> {
+) -> Result<(Fill<'a>, Vec<Shortfall>, explore::Cut), FilterError> {
     let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, pool, input.limit);
     watch.stages.limits = watch.lap();
     let entrants = pool.scored.len();
     let mut line = Line::new(input.limit.min(entrants.max(Profile::MAX_POSITION)), entrants);
     let mut shortfalls = pin(rules, input, pool, &mut limits, &mut line);
     let explore = recipe.active_explore(input.context)?;
+    let mut drawn = explore::Cut::default();
     if let Some(explore) = explore {
         limits.set_hard_only(true);
-        explore::draw(explore, input, pool, &mut limits, &mut line);
+        drawn = explore::draw(explore, input, pool, &mut limits, &mut line);
         limits.set_hard_only(false);
     }
     watch.stages.slots = watch.lap();
-    let mut fill = Fill::new(pool, input.vectors, recipe.diversity, limits, line);
+    let mut fill = Fill::new(pool, input.vectors, recipe.diversity, limits, line, ends);
     fill.run();
-    shortfalls.extend(explore.and_then(|explore| unexplored(explore, &fill.line, input.limit)));
+    shortfalls.extend(explore.and_then(|explore| unexplored(explore, &fill.line, input.limit, drawn)));
     watch.stages.fill = watch.lap();
-    Ok((fill, shortfalls))
+    Ok((fill, shortfalls, drawn))
 }
 
 /// Places pins; those that could not be placed.
@@ -286,17 +299,21 @@ fn pin(
 }
 
 /// Explore slots of the list that stayed empty, or were given up to close a gap.
-fn unexplored(explore: &Explore, line: &Line, limit: usize) -> Option<Shortfall> {
+fn unexplored(explore: &Explore, line: &Line, limit: usize, drawn: explore::Cut) -> Option<Shortfall> {
     let wanted = explore.positions.iter().filter(|position| **position <= limit).count();
     let got = line.placed().filter(|(_, placed)| matches!(placed.how, How::Explored(_))).count();
-    let reason = "no more newcomers that the limits allow at these positions".to_owned();
-    (got < wanted).then(|| Shortfall { name: "explore".to_owned(), wanted, got, reason })
+    let reason = match drawn.undrawn {
+        true => "there was no time to draw more",
+        false => "no more newcomers that the limits allow at these positions",
+    };
+    let name = "explore".to_owned();
+    (got < wanted).then(|| Shortfall { name, wanted, got, reason: reason.to_owned() })
 }
 
 /// What MMR makes of the items of `why` after all results.
 fn relevances(fill: &mut Fill<'_>, pool: &Pool, input: &RankInput<'_>) -> Vec<Option<mmr::Relevance>> {
     let relevance = |one: &Candidate| match (&mut fill.queue, pool.place(one.item)) {
-        (Queue::Mmr(mmr), Some(place)) => Some(mmr.relevance(place)),
+        (Queue::Mmr(mmr), Some(place)) => mmr.relevance(place),
         _ => None,
     };
     input.why.iter().map(relevance).collect()
@@ -310,10 +327,24 @@ fn results(explainer: &Explainer<'_>, input: &RankInput<'_>) -> Result<Vec<Ranke
             How::Explored(explored) => (None, Some(explored)),
             How::Filled(_) => (None, None),
         };
-        let explain = if input.explain { Some(explainer.result(rank)?) } else { None };
+        let in_time = input.explain && !input.deadline.passes_now();
+        let explain = if in_time { Some(explainer.result(rank)?) } else { None };
         Ok(Ranked { item, similarity, score, pinned, explored, explain })
     };
     explainer.results.iter().enumerate().map(result).collect()
+}
+
+/// What there is to say of the items of `why`.
+fn accounts(
+    explainer: &Explainer<'_>,
+    input: &RankInput<'_>,
+    relevances: Vec<Option<mmr::Relevance>>,
+) -> Result<Vec<serde_json::Value>, FilterError> {
+    let account = |(one, relevance): (&Candidate, Option<mmr::Relevance>)| match input.deadline.passes_now() {
+        true => Ok(json!({"because": {"kind": NO_TIME}})),
+        false => explainer.missing(*one, relevance),
+    };
+    input.why.iter().zip(relevances).map(account).collect()
 }
 
 /// What to say when the list is short: nothing unless limits held candidates back.
@@ -325,6 +356,10 @@ fn short_list(fill: &Fill<'_>, pool: &Pool, wanted: usize, got: usize) -> Option
     let mut by_limit = std::collections::BTreeMap::<usize, usize>::new();
     held.filter_map(|place| fill.refusals[place])
         .for_each(|refusal| *by_limit.entry(refusal.limit).or_default() += 1);
+    if fill.is_spent() {
+        let reason = "there was no time to fill the list".to_owned();
+        return Some(Shortfall { name: "results".to_owned(), wanted, got, reason });
+    }
     if by_limit.is_empty() {
         return None;
     }

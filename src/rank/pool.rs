@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::RankInput;
 use super::score::Scored;
 use crate::attributes::{Bitset, FilterError, ItemFacts};
+use crate::deadline::Deadline;
 use crate::index::Candidate;
 use crate::rank::profile::{ActiveExplore, Effect, Rule};
 
@@ -21,7 +22,11 @@ pub(super) struct Entrants {
 
 impl Entrants {
     /// Without what the active `drop` rules match, and each item once.
-    pub(super) fn new(input: &RankInput<'_>, rules: &[(usize, &Rule)]) -> Result<Self, FilterError> {
+    pub(super) fn new(
+        input: &RankInput<'_>,
+        rules: &[(usize, &Rule)],
+        deadline: &Deadline,
+    ) -> Result<Self, FilterError> {
         let mut entrants =
             Entrants { all: input.candidates.to_vec(), main: input.candidates.len(), dropped: Vec::new() };
         if !input.pinned.is_empty() || !input.newcomers.is_empty() {
@@ -31,7 +36,7 @@ impl Entrants {
         }
         for (place, rule) in rules {
             if let Effect::Drop { when } = &rule.effect {
-                let hits = when.select(&entrants.items(), input)?;
+                let hits = when.select(deadline, &entrants.items(), input)?;
                 entrants.dropped.push((*place, hits.count()));
                 entrants.drop(&hits);
             }

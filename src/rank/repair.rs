@@ -11,21 +11,24 @@ use std::collections::{HashMap, VecDeque};
 
 use super::limits::Limits;
 use super::line::Line;
+use crate::deadline::Deadline;
 
-/// At most `wanted` candidates, more than are `chosen` (places on the list), that all limits by count allow together.
+/// At most `wanted` candidates, more than are `chosen` (places on the list), that all limits by count allow together; as many
+/// as were found when the deadline came.
 pub(super) fn longer(
     limits: &Limits<'_>,
     line: &Line,
     main: usize,
     chosen: &[usize],
     wanted: usize,
+    deadline: &Deadline,
 ) -> Option<Vec<usize>> {
     let single = |attribute: &usize| {
         let of = |place: usize| limits.keys(place).iter().filter(|key| limits.attribute(**key) == *attribute);
         (0..main).all(|place| of(place).count() <= 1)
     };
     let attributes: Vec<usize> = limits.capped().into_iter().filter(single).collect();
-    let mut choice = Choice::new(limits, line, main, chosen);
+    let mut choice = Choice::new(limits, line, main, chosen, deadline);
     let pairs = |choice: &mut Choice<'_>, keep_mins: bool| {
         attributes.iter().enumerate().any(|(second, b)| {
             attributes[..second].iter().any(|a| Edges::new(choice, *a, *b).augment(choice, keep_mins))
@@ -34,12 +37,15 @@ pub(super) fn longer(
     let more = |choice: &mut Choice<'_>| {
         pairs(choice, true) || pairs(choice, false) || choice.swap(true) || choice.swap(false)
     };
-    while choice.count < wanted && more(&mut choice) {}
+    while choice.count < wanted && !deadline.spends(ENTRY * main) && more(&mut choice) {}
     (choice.count > chosen.len()).then(|| choice.places())
 }
 
 /// Candidates that are looked at for a swap, at most: some milliseconds.
 const SWAP_WORK: usize = 1_000_000;
+
+/// What a candidate that is looked at is to the deadline.
+const ENTRY: usize = 8;
 
 /// Which candidates are chosen, and what they and the fixed ones count for.
 struct Choice<'a> {
@@ -49,15 +55,22 @@ struct Choice<'a> {
     fixed: Vec<bool>,
     counts: Vec<u32>,
     count: usize,
+    deadline: &'a Deadline,
 }
 
 impl<'a> Choice<'a> {
-    fn new(limits: &'a Limits<'a>, line: &Line, main: usize, places: &[usize]) -> Self {
+    fn new(
+        limits: &'a Limits<'a>,
+        line: &Line,
+        main: usize,
+        places: &[usize],
+        deadline: &'a Deadline,
+    ) -> Self {
         let mut chosen = vec![false; main];
         places.iter().for_each(|place| chosen[*place] = true);
         let fixed = (0..main).map(|place| line.has(place) && !chosen[place]).collect();
         let counts = limits.room().0.to_vec();
-        Choice { limits, chosen, fixed, counts, count: places.len() }
+        Choice { limits, chosen, fixed, counts, count: places.len(), deadline }
     }
 
     fn has_room(&self, number: u32) -> bool {
@@ -98,6 +111,9 @@ impl<'a> Choice<'a> {
             if !self.chosen[goes] || (keep_mins && self.limits.is_needed(goes)) {
                 continue;
             }
+            if self.deadline.spends(ENTRY * self.chosen.len()) {
+                return false;
+            }
             self.turn(&[goes], false);
             fits.clear();
             alike.clear();
@@ -112,7 +128,7 @@ impl<'a> Choice<'a> {
             }));
             for (at, first) in fits.iter().enumerate() {
                 work += fits.len() - at;
-                if work > SWAP_WORK {
+                if work > SWAP_WORK || self.deadline.spends(ENTRY * (fits.len() - at)) {
                     self.turn(&[goes], true);
                     return false;
                 }
@@ -188,12 +204,16 @@ impl Edges {
         queue.iter().for_each(|node| seen[*node] = true);
         while let Some(node) = queue.pop_front() {
             for &place in &self.free[node] {
+                if choice.deadline.spends(ENTRY) {
+                    return false;
+                }
                 let right = self.ends[place].1;
                 if coming[right].is_some() {
                     continue;
                 }
                 if self.has_room(choice, right) {
                     let (on, off) = self.path(place, &going, &coming);
+                    choice.deadline.spends(2 * ENTRY * on.len());
                     if choice.apply(&on, &off) {
                         return true;
                     }

@@ -11,6 +11,7 @@ use super::limits::Spread;
 use super::profile::{Effect, Recipe, Rule};
 use super::terms::{Decay, Field, Origin, Place, Source, Term, Transform, Weights, read_weights};
 use crate::attributes::{Bitset, FilterContext, FilterError};
+use crate::deadline::Deadline;
 use crate::index::Candidate;
 
 /// A candidate with its score.
@@ -116,9 +117,9 @@ impl<'a> Scorer<'a> {
     }
 
     /// The places of those that each rule acts on.
-    pub(super) fn hits(&self, items: &[u32]) -> Result<Vec<Bitset>, FilterError> {
+    pub(super) fn hits(&self, items: &[u32], deadline: &Deadline) -> Result<Vec<Bitset>, FilterError> {
         let select = |change: &Change<'_>| match change.rule.effect.when() {
-            Some(when) => when.select(items, self.input),
+            Some(when) => when.select(deadline, items, self.input),
             None => Ok(Bitset::empty(items.len())),
         };
         self.rules.iter().map(select).collect()
@@ -148,7 +149,7 @@ impl<'a> Scorer<'a> {
         combine(base, rules.map(|rule| self.rules[rule].step))
     }
 
-    /// Works out one candidate's score again, with all its parts.
+    /// Works out one candidate's score again, with all its parts, whatever the time.
     pub(super) fn sheet(&self, candidate: Candidate) -> Result<Sheet, FilterError> {
         let items = [candidate.item];
         let part = |(term, ready): (&Term, &Ready<'_>)| {
@@ -161,7 +162,7 @@ impl<'a> Scorer<'a> {
         let terms = self.recipe.terms.iter().zip(&self.terms).map(part).collect();
         let u = utility(self.input.metric, candidate.similarity);
         let base = self.bases(&items, &[u])[0];
-        let hits = self.hits(&items)?;
+        let hits = self.hits(&items, &Deadline::never())?;
         let rules: Vec<usize> = (0..hits.len()).filter(|rule| hits[*rule].contains(0)).collect();
         let score = self.total(base, rules.iter().copied());
         Ok(Sheet { u, terms, base, rules, score })
@@ -284,9 +285,8 @@ fn context_weights<'a>(
 ) -> Result<Vec<(&'a str, f64)>, FilterError> {
     match context.values.get(name).unwrap_or(&Json::Null) {
         Json::Null => Ok(Vec::new()),
-        json => read_weights(json).map_err(|reason| FilterError {
-            pointer: format!("{pointer}/affinity/weights"),
-            reason: format!("context {name:?}: {reason}"),
+        json => read_weights(json).map_err(|reason| {
+            FilterError::new(format!("{pointer}/affinity/weights"), format!("context {name:?}: {reason}"))
         }),
     }
 }

@@ -14,6 +14,7 @@ pub(super) struct World {
     pub(super) columns: Columns,
     ids: Vec<String>,
     vectors: Vec<Vec<f32>>,
+    never: Deadline,
 }
 
 impl World {
@@ -30,6 +31,7 @@ impl World {
             schema,
             ids: items.iter().map(|(id, ..)| id.clone()).collect(),
             vectors: items.iter().map(|(.., vector)| vector.clone()).collect(),
+            never: Deadline::never(),
         }
     }
 
@@ -58,6 +60,7 @@ impl World {
             limit,
             seed: 1,
             explain: true,
+            deadline: &self.never,
         }
     }
 

@@ -58,11 +58,18 @@ fn audit(method: &Method, pattern: Pattern, status: u16, took: Duration, id: &st
     }
 }
 
-async fn run(state: &AppState, pattern: Pattern, request: Request, next: Next) -> Response {
+/// When a request ends, among its extensions: whoever works on it for longer works for nobody.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until(pub Instant);
+
+async fn run(state: &AppState, pattern: Pattern, mut request: Request, next: Next) -> Response {
     if pattern.takes_its_time(request.method()) {
         return next.run(request).await;
     }
     let limit = state.config.limits.request_timeout;
+    if let Some(until) = Instant::now().checked_add(limit) {
+        request.extensions_mut().insert(Until(until));
+    }
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

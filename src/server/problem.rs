@@ -264,6 +264,7 @@ impl From<SearchError> for Problem {
             SearchError::Filter { .. } => Kind::InvalidFilter,
             SearchError::Profile { .. } => Kind::InvalidProfile,
             SearchError::Behind { .. } => Kind::Behind,
+            SearchError::Timeout => return Problem::new(Kind::Timeout, error.to_string()),
         };
         let problem = Problem::new(kind, error.to_string()).at(error.pointer());
         match error {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::body::SHORT_BODY;
+use super::edge::Until;
 use super::pool::{Pool, Reply};
 use super::record::Recorder;
 use super::{AppState, Kind, Limits, Problem, body};
@@ -106,6 +108,8 @@ struct Job<'a> {
     limits: &'a Limits,
     /// Whether to come back before the index has reached `min_seq`, or to answer that it has not.
     waits: bool,
+    /// When the request ends.
+    until: Option<Instant>,
     recorder: Option<&'a Recorder>,
     pool: &'a Pool,
     reply: &'a Reply<Answered>,
@@ -135,6 +139,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     state.collection(name)?;
     let (parts, content) = request.into_parts();
+    let until = parts.extensions.get::<Until>().map(|until| until.0);
     let bytes = body::read(&parts.headers, content, &state.config.limits).await?;
     let run = async |waits: bool, bytes: Bytes| {
         let (collection, limits) = (state.collection(name)?, state.config.limits.clone());
@@ -142,11 +147,11 @@ async fn answer(
         let run = move |reply: &Reply<Answered>| {
             let recorder = keeper.recorder.as_ref();
             let (collection, pool) = (&*collection, &keeper.pool);
-            job(&Job { collection, bytes: &bytes, limits: &limits, waits, recorder, pool, reply })
+            job(&Job { collection, bytes: &bytes, limits: &limits, waits, until, recorder, pool, reply })
         };
         state.run(run).await
     };
-    let here = if single { answer_here(state, name, &bytes)? } else { None };
+    let here = if single { answer_here(state, name, &bytes, until)? } else { None };
     let mut answered = match here {
         Some(answered) => answered,
         None => run(true, bytes.clone()).await?,
@@ -167,7 +172,12 @@ async fn answer(
 /// Answers a short search at once, if the pool would begin it at once; None when it is for the pool. Recording waits for a file; and
 /// where threads link many items, a search that loses the processor to one of them must not keep the reactor from the requests that come
 /// meanwhile. Checkpoints and sweeps give way by themselves.
-fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answered>, Problem> {
+fn answer_here(
+    state: &AppState,
+    name: &str,
+    bytes: &[u8],
+    until: Option<Instant>,
+) -> Result<Option<Answered>, Problem> {
     if bytes.len() > SHORT_BODY || state.recorder.is_some() || !is_alone() {
         return Ok(None);
     }
@@ -175,7 +185,7 @@ fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answ
     let answered = state.pool.here(|| {
         let request = serde_json::from_slice::<SearchRequest>(bytes).ok().filter(SearchRequest::is_short)?;
         let ahead = check_seq(&collection, request.awaited_seq());
-        Some(ahead.and_then(|()| search(&collection, request, &state.config.limits)))
+        Some(ahead.and_then(|()| search(&collection, request, until, &state.config.limits)))
     });
     answered.transpose().map(Option::flatten)
 }
@@ -183,7 +193,7 @@ fn answer_here(state: &AppState, name: &str, bytes: &[u8]) -> Result<Option<Answ
 fn write_one(job: &Job<'_>) -> Answered {
     let request = body::parse::<SearchRequest>(job.bytes)?;
     job.check_seq(request.awaited_seq())?;
-    let search = |request| search(job.collection, request, job.limits);
+    let search = |request| search(job.collection, request, job.until, job.limits);
     let written = if request.is_short() { job.pool.timed(|| search(request)) } else { search(request) }?;
     if let Some(recorder) = job.recorder.filter(|recorder| recorder.wants()) {
         recorder.record(job.collection.name().as_str(), &body::parse(job.bytes)?);
@@ -191,9 +201,14 @@ fn write_one(job: &Job<'_>) -> Answered {
     Ok(written)
 }
 
-fn search(collection: &Collection, request: SearchRequest, limits: &Limits) -> Answered {
+fn search(
+    collection: &Collection,
+    request: SearchRequest,
+    until: Option<Instant>,
+    limits: &Limits,
+) -> Answered {
     let mut json = Vec::with_capacity(8 << 10);
-    let visited = write_answer(collection, request, &limits.search, &mut json)?;
+    let visited = write_answer(collection, SearchRequest { until, ..request }, &limits.search, &mut json)?;
     Ok(Written { json, visited })
 }
 
@@ -299,6 +314,7 @@ fn write_answers(job: &Job<'_>, searches: impl Iterator<Item = BatchSearch>) -> 
         let start = json.len();
         json.extend_from_slice(br#"{"status":200,"answer":"#);
         let search = search.and_then(|search| check_bytes(json.len(), job.limits).map(|()| search));
+        let search = search.map(|search| SearchRequest { until: job.until, ..search });
         match search.and_then(|search| write_answer(job.collection, search, &job.limits.search, &mut json)) {
             Ok(nodes) => {
                 visited += nodes;

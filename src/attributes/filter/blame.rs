@@ -2,6 +2,7 @@
 
 use super::eval::Scope;
 use super::{Columns, Filter, FilterContext, FilterError, ItemFacts, Node};
+use crate::deadline::Deadline;
 
 impl Filter {
     /// None when the item matches; else the JSON pointers, into the filter, of the tests that keep it out: all that fail of
@@ -14,7 +15,8 @@ impl Filter {
         context: &FilterContext,
     ) -> Result<Option<Vec<String>>, FilterError> {
         let bound = self.bind(context)?;
-        let scope = Scope::new(columns, facts, context);
+        let never = Deadline::never();
+        let scope = Scope::new(columns, facts, context, &never);
         if item >= facts.items() {
             return Ok(Some(Vec::new()));
         }

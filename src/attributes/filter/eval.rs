@@ -1,13 +1,16 @@
 //! Asking items: all of them by scans of whole columns, those that came last, or one.
+//!
+//! A set is whole or none: when the deadline comes first, evaluating is an error, and nothing of it is kept.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::predicate::{Check, Floats, Ints, Texts};
-use super::{Field, FilterContext, FilterError, ItemFacts, Leaf, Node, TestSets};
+use super::{Field, FilterContext, FilterError, ItemFacts, Leaf, Node, TEST, TestSets};
 use crate::attributes::columns::{Column, list_at};
 use crate::attributes::{AttributeSpec, Bitset, Columns};
+use crate::deadline::Deadline;
 
 /// What one evaluation looks at.
 pub(super) struct Scope<'a> {
@@ -18,6 +21,7 @@ pub(super) struct Scope<'a> {
     /// The first item that sets are made of, a multiple of 64; their members count from there.
     start: usize,
     kept: Option<&'a TestSets>,
+    deadline: &'a Deadline,
 }
 
 /// The codes of a dictionary that pass a test.
@@ -29,8 +33,13 @@ enum Codes {
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(columns: &'a Columns, facts: &'a dyn ItemFacts, context: &'a FilterContext) -> Self {
-        Scope { columns, facts, context, items: facts.items() as usize, start: 0, kept: None }
+    pub(super) fn new(
+        columns: &'a Columns,
+        facts: &'a dyn ItemFacts,
+        context: &'a FilterContext,
+        deadline: &'a Deadline,
+    ) -> Self {
+        Scope { columns, facts, context, items: facts.items() as usize, start: 0, kept: None, deadline }
     }
 
     /// A scope of the items from `start` on; when that is the first, with the sets that are kept of single tests.
@@ -40,9 +49,10 @@ impl<'a> Scope<'a> {
         facts: &'a dyn ItemFacts,
         context: &'a FilterContext,
         kept: &'a TestSets,
+        deadline: &'a Deadline,
     ) -> Self {
         let kept = (start == 0).then_some(kept);
-        Scope { columns, facts, context, items: facts.items() as usize, start, kept }
+        Scope { columns, facts, context, items: facts.items() as usize, start, kept, deadline }
     }
 
     /// How many items sets are made of.
@@ -81,15 +91,23 @@ impl<'a> Scope<'a> {
             }
             Node::Leaf(leaf) => {
                 let check = leaf.check(self.context)?;
-                Ok(match self.kept {
-                    None => Arc::new(self.leaf_set(leaf, &check)),
+                let set = match self.kept {
+                    None => self.leaf_in_time(leaf, &check).map(Arc::new),
                     Some(kept) => {
-                        let from = |start| Scope { start, kept: None, ..*self }.leaf_set(leaf, &check);
+                        let from = |start| Scope { start, kept: None, ..*self }.leaf_in_time(leaf, &check);
                         kept.set(leaf, &check, self.items, from)
                     }
-                })
+                };
+                // Sets that are kept take their time too, where there are thousands of them.
+                set.filter(|_| !self.deadline.spends(TEST + self.len() / 8)).ok_or_else(FilterError::late)
             }
         }
+    }
+
+    /// The set of a test; None when the deadline came before it was whole.
+    fn leaf_in_time(&self, leaf: &Leaf, check: &Check) -> Option<Bitset> {
+        let set = self.leaf_set(leaf, check);
+        (!self.deadline.has_passed()).then_some(set)
     }
 
     /// Whether one item passes.
@@ -137,49 +155,49 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The items that pass, as far as the deadline lets it come.
     fn each(&self, passes: impl Fn(u32) -> bool) -> Bitset {
-        Bitset::from_fn(self.len(), |at| passes(at + self.start as u32))
+        let start = self.start as u32;
+        Bitset::from_fn_while(self.len(), |at| passes(at + start), || !self.deadline.passes_now())
     }
 
-    /// The values of a column from the start on.
-    fn rest<'v, T>(&self, values: &'v [T]) -> &'v [T] {
-        values.get(self.start..).unwrap_or(&[])
+    /// The items whose value of a column passes, as far as the deadline lets it come.
+    fn scan<T: Copy>(&self, values: &[T], test: impl Fn(T) -> bool) -> Bitset {
+        let values = values.get(self.start..).unwrap_or(&[]);
+        Bitset::scan_while(self.len(), values, test, || !self.deadline.passes_now())
     }
 
     /// A column of another type than the filter was made for has no value that passes.
     fn column_set(&self, column: &Column, check: &Check) -> Bitset {
-        let items = self.len();
         match (column, check) {
             (Column::Int(values) | Column::Time(values), Check::Ints(ints)) => match ints {
                 Ints::Range(low, high) => {
                     let (low, high) = (*low, *high);
-                    Bitset::scan(items, self.rest(values), |value| low <= value && value <= high)
+                    self.scan(values, |value| low <= value && value <= high)
                 }
-                Ints::Set(_) => Bitset::scan(items, self.rest(values), |value| ints.holds(value)),
+                Ints::Set(_) => self.scan(values, |value| ints.holds(value)),
             },
             (Column::Float(values), Check::Floats(floats)) => match floats {
                 Floats::Range(low, high) => {
                     let (low, high) = (*low, *high);
-                    Bitset::scan(items, self.rest(values), |value| low <= value && value <= high)
+                    self.scan(values, |value| low <= value && value <= high)
                 }
-                Floats::Set(_) => Bitset::scan(items, self.rest(values), |value| floats.holds(value)),
+                Floats::Set(_) => self.scan(values, |value| floats.holds(value)),
             },
             (Column::Bool(values), Check::Bools([no, yes])) => {
-                Bitset::scan(items, self.rest(values), |value| (value == 1 && *no) || (value == 2 && *yes))
+                self.scan(values, |value| (value == 1 && *no) || (value == 2 && *yes))
             }
             (Column::Keyword { codes, .. }, Check::Text(texts)) => match Codes::new(column, texts) {
-                Codes::One(wanted) => Bitset::scan(items, self.rest(codes), |code| code == wanted),
-                Codes::Many(wanted) => Bitset::scan(items, self.rest(codes), |code| wanted.contains(code)),
-                Codes::Below(bound) => {
-                    Bitset::scan(items, self.rest(codes), |code| code != 0 && code < bound)
-                }
+                Codes::One(wanted) => self.scan(codes, |code| code == wanted),
+                Codes::Many(wanted) => self.scan(codes, |code| wanted.contains(code)),
+                Codes::Below(bound) => self.scan(codes, |code| code != 0 && code < bound),
             },
             (Column::Keywords { places, lists, .. }, Check::Text(texts)) => {
                 let (lists, wanted) = (lists.as_slice(), Codes::new(column, texts));
                 let passes = |codes: &[u32]| codes.iter().any(|code| wanted.contains(*code));
-                Bitset::scan(items, self.rest(places), |place| list_at(lists, place).is_some_and(passes))
+                self.scan(places, |place| list_at(lists, place).is_some_and(passes))
             }
-            _ => Bitset::empty(items),
+            _ => Bitset::empty(self.len()),
         }
     }
 

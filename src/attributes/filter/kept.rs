@@ -24,30 +24,31 @@ impl TestSets {
         self.0.size()
     }
 
-    /// The set of a test below `items`; `fresh(start)` makes that of the items from `start` (a multiple of 64) to `items`.
+    /// The set of a test below `items`; `fresh(start)` makes that of the items from `start` (a multiple of 64) to `items`. None, and
+    /// nothing is kept, when that gives none.
     pub(super) fn set(
         &self,
         leaf: &Leaf,
         check: &Check,
         items: usize,
-        fresh: impl Fn(usize) -> Bitset,
-    ) -> Arc<Bitset> {
-        let Some(key) = leaf.key(check) else { return Arc::new(fresh(0)) };
+        fresh: impl Fn(usize) -> Option<Bitset>,
+    ) -> Option<Arc<Bitset>> {
+        let Some(key) = leaf.key(check) else { return fresh(0).map(Arc::new) };
         let known = self.0.get(&key);
         let set = match known {
-            Some(set) if set.len() == items => return set,
+            Some(set) if set.len() == items => return Some(set),
             // Somebody who reads a later state has extended it.
-            Some(set) if set.len() > items => return Arc::new(set.part(0, items)),
+            Some(set) if set.len() > items => return Some(Arc::new(set.part(0, items))),
             Some(set) => {
                 let start = set.len() / 64 * 64;
                 let mut set = Arc::unwrap_or_clone(set);
-                set.extend(start, &fresh(start));
+                set.extend(start, &fresh(start)?);
                 Arc::new(set)
             }
-            None => Arc::new(fresh(0)),
+            None => Arc::new(fresh(0)?),
         };
         self.0.put(&key, Arc::clone(&set), items / 8 + 64);
-        set
+        Some(set)
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{AttributeSchema, AttributeType, Bitset, Columns};
+use crate::deadline::Deadline;
 use eval::Scope;
 pub use kept::TestSets;
 use parse::Parser;
@@ -60,7 +61,7 @@ pub struct FilterContext {
     pub values: BTreeMap<String, Json>,
 }
 
-/// A filter is wrong; `pointer` is the JSON pointer into the filter document.
+/// A filter is wrong, or was not evaluated in time; `pointer` is the JSON pointer into the filter document.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{pointer}: {reason}")]
 pub struct FilterError {
@@ -68,13 +69,25 @@ pub struct FilterError {
     pub pointer: String,
     /// What is wrong, naming the value and the limit.
     pub reason: String,
+    /// Whether nothing is wrong but the time: the deadline came before every test was made.
+    pub is_late: bool,
 }
 
 impl FilterError {
-    fn new(pointer: &str, reason: impl Into<String>) -> Self {
-        FilterError { pointer: pointer.to_owned(), reason: reason.into() }
+    pub(crate) fn new(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
+        FilterError { pointer: pointer.into(), reason: reason.into(), is_late: false }
+    }
+
+    pub(crate) fn late() -> Self {
+        FilterError {
+            is_late: true,
+            ..FilterError::new("", "the deadline came before the filter was evaluated")
+        }
     }
 }
+
+/// What a test of a filter is to its deadline, beside the items that it is made of: to find what is kept of it, or its codes.
+const TEST: usize = 256;
 
 /// A parsed, typed filter. A clone shares the tests.
 #[derive(Debug, Clone)]
@@ -175,22 +188,35 @@ impl Filter {
         facts: &dyn ItemFacts,
         context: &FilterContext,
     ) -> Result<Bitset, FilterError> {
-        let bound = self.bind(context)?;
-        Ok(Arc::unwrap_or_clone(Scope::new(columns, facts, context).set(&bound.root)?))
+        self.evaluate_until(&Deadline::never(), columns, facts, context)
     }
 
-    /// As `evaluate` of the items from `start` on (a multiple of 64), counted from there. From the first item on, the sets of
-    /// its tests are taken from `kept` and put there.
+    /// As `evaluate`; an error too when the deadline comes first.
+    pub fn evaluate_until(
+        &self,
+        deadline: &Deadline,
+        columns: &Columns,
+        facts: &dyn ItemFacts,
+        context: &FilterContext,
+    ) -> Result<Bitset, FilterError> {
+        let bound = self.bind(context)?;
+        Ok(Arc::unwrap_or_clone(Scope::new(columns, facts, context, deadline).set(&bound.root)?))
+    }
+
+    /// As `evaluate_until` of the items from `start` on (a multiple of 64), counted from there. From the first item on, the sets
+    /// of its tests are taken from `kept` and put there: those that were made before a deadline came need not be made again.
     pub fn evaluate_since(
         &self,
         start: usize,
+        deadline: &Deadline,
         columns: &Columns,
         facts: &dyn ItemFacts,
         context: &FilterContext,
         kept: &TestSets,
     ) -> Result<Bitset, FilterError> {
         let bound = self.bind(context)?;
-        Ok(Arc::unwrap_or_clone(Scope::since(start, columns, facts, context, kept).set(&bound.root)?))
+        let scope = Scope::since(start, columns, facts, context, kept, deadline);
+        Ok(Arc::unwrap_or_clone(scope.set(&bound.root)?))
     }
 
     /// The filter that an item passes when it passes all of these.
@@ -223,7 +249,8 @@ impl Filter {
         context: &FilterContext,
     ) -> Result<bool, FilterError> {
         let bound = self.bind(context)?;
-        Ok(item < facts.items() && Scope::new(columns, facts, context).holds(&bound.root, item)?)
+        let never = Deadline::never();
+        Ok(item < facts.items() && Scope::new(columns, facts, context, &never).holds(&bound.root, item)?)
     }
 
     /// A filter over the request's context alone (`if` of rules): attributes are the context's declared names.

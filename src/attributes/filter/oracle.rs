@@ -205,7 +205,7 @@ proptest! {
         prop_assert_eq!(set.len(), rows.len());
         // A list of items, in no order, one of them twice, one that is not there.
         let list: Vec<u32> = (0..rows.len() as u32).rev().chain([0, rows.len() as u32]).collect();
-        let places = parsed.select(&list, &table.columns, &table, &context).expect("all names given");
+        let places = parsed.select(&Deadline::never(), &list, &table.columns, &table, &context).expect("all names given");
         for (place, item) in (0..).zip(&list) {
             prop_assert_eq!(places.contains(place), set.contains(*item), "item {} of a list", item);
             let blame = parsed.blame(*item, &table.columns, &table, &context).expect("all names given");

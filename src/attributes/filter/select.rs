@@ -6,9 +6,10 @@
 
 use super::eval;
 use super::predicate::{Check, Floats, Ints, Texts};
-use super::{Field, Filter, FilterContext, FilterError, ItemFacts, Leaf, Node};
+use super::{Field, Filter, FilterContext, FilterError, ItemFacts, Leaf, Node, TEST};
 use crate::attributes::columns::{Column, gather, list_at};
 use crate::attributes::{Bitset, Columns};
+use crate::deadline::Deadline;
 
 /// What one selection looks at.
 struct Scope<'a> {
@@ -16,6 +17,7 @@ struct Scope<'a> {
     columns: &'a Columns,
     facts: &'a dyn ItemFacts,
     context: &'a FilterContext,
+    deadline: &'a Deadline,
 }
 
 /// What a keyword's code must be.
@@ -37,15 +39,16 @@ impl Filter {
     /// The places in `items` of those that match; false for items that are not there.
     ///
     /// For a few thousand items at most: the cost is theirs, not the collection's. Errors only for a context value that
-    /// is missing or of the wrong type.
+    /// is missing or of the wrong type, and when the deadline comes first.
     pub fn select(
         &self,
+        deadline: &Deadline,
         items: &[u32],
         columns: &Columns,
         facts: &dyn ItemFacts,
         context: &FilterContext,
     ) -> Result<Bitset, FilterError> {
-        let mut set = Scope { items, columns, facts, context }.places(&self.root)?;
+        let mut set = Scope { items, columns, facts, context, deadline }.places(&self.root)?;
         let there = facts.items();
         if items.iter().fold(false, |beyond, item| beyond | (*item >= there)) {
             let beyond = (0..).zip(items).filter(|(_, item)| **item >= there);
@@ -80,6 +83,7 @@ impl Scope<'_> {
                 set.complement();
                 Ok(set)
             }
+            Node::Leaf(_) if self.deadline.spends(TEST + self.items.len()) => Err(FilterError::late()),
             Node::Leaf(leaf) => Ok(self.leaf(leaf, &*leaf.check(self.context)?)),
         }
     }
@@ -99,7 +103,7 @@ impl Scope<'_> {
                 self.ints(&self.items.iter().map(time).collect::<Vec<_>>(), ints)
             }
             _ => {
-                let scope = eval::Scope::new(self.columns, self.facts, self.context);
+                let scope = eval::Scope::new(self.columns, self.facts, self.context, self.deadline);
                 self.every(|item| scope.leaf_holds(leaf, check, item))
             }
         }

@@ -418,3 +418,39 @@ fn damaged_columns_do_not_panic() {
         }
     }
 }
+
+/// Sets are whole or none, whenever the deadline comes; those of single tests that were whole by then are kept.
+#[test]
+fn a_filter_is_never_half_evaluated() {
+    let rows: Vec<Json> =
+        (0..500).map(|n| json!({"stock": n % 50, "section": format!("s{}", n % 7)})).collect();
+    let table = Table::new(&schema(), &rows);
+    let tests: Vec<Json> = (0..400).map(|n| json!({"stock": {"lt": n - 350}})).collect();
+    let filter = json!({"none": tests, "_clicks": {"gte": 1}, "section": {"not_in": ["s3"]}});
+    let filter = Filter::parse(&filter, &schema()).expect("filter");
+    let whole = filter.evaluate(&table.columns, &table, &context()).expect("in time");
+    assert!(whole.count() > 0);
+    let (list, mut late) = ((0..500).collect::<Vec<u32>>(), 0);
+    for looks in 0..8 {
+        let deadline = || Deadline::after(looks * Deadline::LOOK);
+        let kept = TestSets::new(1 << 20);
+        for found in [
+            filter.evaluate_until(&deadline(), &table.columns, &table, &context()),
+            filter.select(&deadline(), &list, &table.columns, &table, &context()),
+            filter.evaluate_since(0, &deadline(), &table.columns, &table, &context(), &kept),
+        ] {
+            match found {
+                Ok(set) => assert_eq!(set, whole),
+                Err(error) => {
+                    assert!(error.is_late, "{error}");
+                    late += 1;
+                }
+            }
+        }
+        assert!(looks > 0 || kept.size().0 > 50, "{:?}", kept.size());
+        let never = Deadline::never();
+        let again = filter.evaluate_since(0, &never, &table.columns, &table, &context(), &kept);
+        assert_eq!(again.expect("in time"), whole);
+    }
+    assert!((6..20).contains(&late), "{late} of 24");
+}

@@ -10,6 +10,7 @@ use super::events::Numbers;
 use super::{Counts, ExcludeSet, State};
 use crate::attributes::{Cache, ItemFacts};
 use crate::collection::recipe::Recipe;
+use crate::deadline::Deadline;
 use crate::index::{Matching, View};
 
 const NONE: u32 = u32::MAX;
@@ -19,6 +20,8 @@ const SETS_BYTES: usize = 256 << 20;
 const NEWCOMERS_KEPT_MS: i64 = 60_000;
 const NEWCOMER_KEYS: usize = 8;
 const NEW_SLOTS: u32 = 20_000;
+/// What it is to a deadline to ask one item.
+const ASKED: usize = 16;
 /// Parsed profiles that are remembered; beyond that all are forgotten.
 const RECIPES: usize = 1_000;
 
@@ -116,14 +119,17 @@ impl SlotCaches {
         items
     }
 
-    /// The slots that `is_new`, which goes by the key: only those that were new a while ago are asked, and younger ones.
+    /// The slots that `is_new`, which goes by the key: only those that were new a while ago are asked, and younger ones. Past the
+    /// deadline no more are asked, and nothing is remembered.
     pub fn newcomers(
         &self,
         view: &View<'_>,
         key: NewcomerKey,
         now: i64,
         is_new: &dyn Fn(u32) -> bool,
+        deadline: &Deadline,
     ) -> Vec<u32> {
+        let is_new = |item: u32| !deadline.spends(ASKED) && is_new(item);
         let lock = || self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
         let (slots, seq) = (ItemFacts::items(view), view.seq());
         let fits = |known: &&Newcomers| {
@@ -136,6 +142,9 @@ impl SlotCaches {
             return old.chain((known.slots..slots).filter(|&item| is_new(item))).collect();
         }
         let items: Vec<u32> = (0..slots).filter(|&item| is_new(item)).collect();
+        if deadline.has_passed() {
+            return items;
+        }
         let mut all = lock();
         all.retain(|known| known.key != key);
         if all.len() >= NEWCOMER_KEYS {

@@ -254,7 +254,7 @@ fn an_estimate_is_near_the_chance() {
     }
     let mut sum = 0.0;
     for (arm, share) in wins.into_iter().enumerate() {
-        let runs = (0..40).map(|run| estimate(&arms, arm, &mut Random::new(run, 9)));
+        let runs = (0..40).map(|run| estimate(&arms, arm, &mut Random::new(run, 9), &Deadline::never()));
         let mean = runs.sum::<f64>() / 40.0;
         assert!((mean - share).abs() < 0.005 + 0.03 * share, "arm {arm}: estimated {mean}, drawn {share}");
         sum += mean;
@@ -291,7 +291,7 @@ fn counts_of_any_size_are_ranked() {
             assert!((0.0..=1.0).contains(&below), "beta({a}, {b}) below {drawn}: {below}");
         }
         for rival in [(1.0, 1.0), (1.0, 1.0 + MOST), (1.0 + MOST, 1.0)] {
-            let chance = estimate(&[(a, b), rival], 0, &mut random);
+            let chance = estimate(&[(a, b), rival], 0, &mut random, &Deadline::never());
             assert!(chance > 0.0 && chance <= 1.0, "beta({a}, {b}) against {rival:?}: {chance}");
         }
     }
