@@ -84,7 +84,8 @@ def as_f32(vectors, metric):
 
 
 def scores(queries, base, metric):
-    """Larger is nearer: the similarity, or minus the squared distance."""
+    """Larger is nearer: the similarity, or minus the squared distance; computed in the queries' type."""
+    base = base.astype(queries.dtype, copy=False)
     products = queries @ base.T
     if metric != "l2":
         return products
@@ -109,9 +110,9 @@ def brute_force(queries, base, metric, depth, block=20_000):
 def spot_check(queries, base, neighbors, metric, sample=20):
     """A ground truth of another dataset must not go unnoticed."""
     pick = np.linspace(0, len(queries) - 1, min(sample, len(queries))).astype(int)
-    depth = neighbors.shape[1]
-    _, expected = brute_force(queries[pick], base, metric, depth)
-    given = np.stack([scores(queries[[i]], base[neighbors[i]], metric)[0] for i in pick])
+    depth, queries = neighbors.shape[1], queries[pick].astype(np.float64)
+    _, expected = brute_force(queries, base, metric, depth)
+    given = np.stack([scores(queries[[i]], base[neighbors[at]], metric)[0] for i, at in enumerate(pick)])
     tolerance = 1e-4 * max(1.0, float(np.abs(expected).max()))
     if np.abs(np.sort(given) - np.sort(expected)).max() > tolerance:
         raise ValueError("the ground truth does not fit the vectors")
