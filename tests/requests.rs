@@ -124,6 +124,16 @@ async fn sources_share_the_list_and_name_themselves() {
     let gone = json!([{"name": "a", "query": {"item": "gone"}}, {"name": "b", "query": {"item": "i05"}}]);
     let answer = house.search(json!({"query": {"sources": gone}, "limit": 7})).await;
     assert_eq!((ids(&answer).len(), &answer["skipped"]), (7, &json!(["gone"])), "its share passes on");
+    let own = |answer: &Value| {
+        let results = answer["results"].as_array().unwrap();
+        results.iter().map(|hit| hit["sources"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(own(&answer), vec![json!(["b"]); 7], "the one that is left is named");
+    let only = json!([{"name": "only", "query": {"ids": ["i03", "i01"]}}]);
+    let answer = house.search(json!({"query": {"sources": only}, "limit": 7})).await;
+    assert_eq!((ids(&answer), own(&answer)), (named([3, 1]), vec![json!(["only"]); 2]));
+    let answer = house.search(json!({"query": {"ids": ["i03"]}})).await;
+    assert_eq!(own(&answer), [Value::Null], "no sources, no names");
 }
 
 #[tokio::test]
