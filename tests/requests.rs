@@ -722,6 +722,39 @@ async fn a_backup_has_what_is_kept_beside_the_items() {
 }
 
 #[tokio::test]
+async fn an_item_that_is_put_again_after_it_expired_counts_from_nothing() {
+    let mut house = House::new().await;
+    let expired = |i: usize| {
+        let mut put = item(i);
+        put["expires_at"] = json!("2020-01-01T00:00:00Z");
+        put
+    };
+    let clicks: Vec<Value> = (1..=4)
+        .map(|i| json!({"id": format!("e{i}"), "type": "click", "item": format!("i{i:02}")}))
+        .collect();
+    house.fine("POST", "/events", &json!({ "events": clicks })).await;
+    // An item that is there keeps its counters, whatever its new time is.
+    house.fine("POST", "/items", &json!({"items": [expired(1), expired(2)]})).await;
+    assert_eq!(house.refused("GET", "/items/i01", &Value::Null).await.0, 404);
+    let mut forever = item(4);
+    forever["expires_at"] = json!("2999-01-01T00:00:00Z");
+    // The third expires and comes again in one request.
+    let again = json!({"items": [item(1), expired(3), item(3), forever]});
+    let written = house.fine("POST", "/items", &again).await;
+    assert_eq!(written["upserted"], 4);
+    let clicked = json!({"query": {"order_by": {"attribute": "size"}}, "filter": {"_clicks": 1}});
+    for step in 0..3 {
+        for (id, clicks) in [("i01", 0), ("i03", 0), ("i04", 1)] {
+            let told = house.fine("GET", &format!("/items/{id}"), &Value::Null).await;
+            assert_eq!(told["events"]["clicks"], clicks, "step {step}, {id}: {told}");
+        }
+        assert_eq!(house.ids(clicked.clone()).await, named([4]), "step {step}");
+        // By the log, then by a checkpoint.
+        house = house.reopen(step == 1);
+    }
+}
+
+#[tokio::test]
 async fn an_item_tells_its_version_and_when_it_expires() {
     let house = House::new().await;
     let mut put = item(3);
