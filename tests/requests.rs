@@ -124,6 +124,16 @@ async fn sources_share_the_list_and_name_themselves() {
     let gone = json!([{"name": "a", "query": {"item": "gone"}}, {"name": "b", "query": {"item": "i05"}}]);
     let answer = house.search(json!({"query": {"sources": gone}, "limit": 7})).await;
     assert_eq!((ids(&answer).len(), &answer["skipped"]), (7, &json!(["gone"])), "its share passes on");
+    let own = |answer: &Value| {
+        let results = answer["results"].as_array().unwrap();
+        results.iter().map(|hit| hit["sources"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(own(&answer), vec![json!(["b"]); 7], "the one that is left is named");
+    let only = json!([{"name": "only", "query": {"ids": ["i03", "i01"]}}]);
+    let answer = house.search(json!({"query": {"sources": only}, "limit": 7})).await;
+    assert_eq!((ids(&answer), own(&answer)), (named([3, 1]), vec![json!(["only"]); 2]));
+    let answer = house.search(json!({"query": {"ids": ["i03"]}})).await;
+    assert_eq!(own(&answer), [Value::Null], "no sources, no names");
 }
 
 #[tokio::test]
@@ -708,6 +718,39 @@ async fn a_backup_has_what_is_kept_beside_the_items() {
         let restored = catalogue.get("shop").unwrap();
         assert!(restored.exclude_set("seen").is_some(), "built elsewhere: {built_elsewhere}");
         assert_eq!((restored.profiles().len(), restored.counts("i02").clicks), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_is_put_again_after_it_expired_counts_from_nothing() {
+    let mut house = House::new().await;
+    let expired = |i: usize| {
+        let mut put = item(i);
+        put["expires_at"] = json!("2020-01-01T00:00:00Z");
+        put
+    };
+    let clicks: Vec<Value> = (1..=4)
+        .map(|i| json!({"id": format!("e{i}"), "type": "click", "item": format!("i{i:02}")}))
+        .collect();
+    house.fine("POST", "/events", &json!({ "events": clicks })).await;
+    // An item that is there keeps its counters, whatever its new time is.
+    house.fine("POST", "/items", &json!({"items": [expired(1), expired(2)]})).await;
+    assert_eq!(house.refused("GET", "/items/i01", &Value::Null).await.0, 404);
+    let mut forever = item(4);
+    forever["expires_at"] = json!("2999-01-01T00:00:00Z");
+    // The third expires and comes again in one request.
+    let again = json!({"items": [item(1), expired(3), item(3), forever]});
+    let written = house.fine("POST", "/items", &again).await;
+    assert_eq!(written["upserted"], 4);
+    let clicked = json!({"query": {"order_by": {"attribute": "size"}}, "filter": {"_clicks": 1}});
+    for step in 0..3 {
+        for (id, clicks) in [("i01", 0), ("i03", 0), ("i04", 1)] {
+            let told = house.fine("GET", &format!("/items/{id}"), &Value::Null).await;
+            assert_eq!(told["events"]["clicks"], clicks, "step {step}, {id}: {told}");
+        }
+        assert_eq!(house.ids(clicked.clone()).await, named([4]), "step {step}");
+        // By the log, then by a checkpoint.
+        house = house.reopen(step == 1);
     }
 }
 

@@ -108,7 +108,7 @@ impl Serialize for Id<'_> {
 /// What a result carries beside id and scores, if anything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct Beside {
-    /// The sources that brought it, when the query has several.
+    /// The sources that brought it, when the query has `sources`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
     /// The rule that pinned it here.

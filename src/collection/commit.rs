@@ -171,7 +171,10 @@ impl Inner {
         staged.bytes += batch.bytes;
         let refused = match index.secure(items + 1, staged.bytes) {
             Ok(true) => None,
-            Ok(false) => Some("the index is at its capacity; room is being made".to_owned()),
+            Ok(false) => Some(format!(
+                "the index is at its capacity: no room for {items} items more, with {} bytes of ids and attributes; room is being made",
+                staged.bytes
+            )),
             Err(error) => Some(format!("no memory for {items} items more: {error}")),
         };
         if let Some(reason) = refused {

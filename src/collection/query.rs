@@ -34,7 +34,7 @@ pub(super) struct Prepared {
 /// One of the queries.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// Empty when it is the only one.
+    /// Empty when the query has no `sources`.
     pub name: String,
     pub source: Source,
     /// Its own, and where in the request it stands.

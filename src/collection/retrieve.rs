@@ -28,7 +28,7 @@ pub(super) struct Pool {
     pub has_similarities: bool,
     /// What an order without vectors goes by.
     pub values: HashMap<u32, f64>,
-    /// The sources of each item, when there are several.
+    /// The sources of each item, when the query names sources.
     pub sources: HashMap<u32, Vec<usize>>,
     pub plan: Plan,
 }
@@ -58,7 +58,8 @@ impl Pool {
         let compared = query.vectors().next().is_some();
         if !compared && self.candidates.is_empty() {
             let plan = Plan { visited: self.plan.visited + other.plan.visited, ..other.plan };
-            *self = Pool { plan, ..other };
+            // The other's sources are not this query's.
+            *self = Pool { plan, sources: HashMap::new(), ..other };
             return;
         }
         let new = other.candidates.into_iter().filter(|one| !known.contains(&one.item));
@@ -93,8 +94,12 @@ pub(super) fn retrieve(
         });
     }
     if pools.len() == 1
-        && let Some(only) = pools.pop()
+        && let Some(mut only) = pools.pop()
     {
+        if query.parts.iter().any(|part| !part.name.is_empty()) {
+            // The others, if there were any, had no item that is known.
+            only.sources = only.candidates.iter().map(|one| (one.item, vec![0])).collect();
+        }
         return Ok(only);
     }
     Ok(blend(view, query, pools, allowed.count(view), effort.wanted))

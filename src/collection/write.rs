@@ -283,6 +283,8 @@ enum Operation {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     is_there: bool,
+    /// It has expired, and nobody has deleted it yet.
+    lingers: bool,
     inserted_at: i64,
     /// Of a deleted or expired item: the one that it had.
     version: u64,
@@ -434,7 +436,7 @@ impl Resolver<'_> {
         let written = self.own.get(id).or_else(|| self.overlay.get(id)).copied();
         let known = written.unwrap_or_else(|| self.stored(id));
         if known.is_there && known.expires_at != 0 && known.expires_at <= self.now {
-            return Known { is_there: false, inserted_at: self.now, expires_at: 0, ..known };
+            return Known { is_there: false, lingers: true, inserted_at: self.now, expires_at: 0, ..known };
         }
         known
     }
@@ -443,11 +445,12 @@ impl Resolver<'_> {
         match self.all.find(id) {
             Some(slot) => {
                 let (version, expires_at) = self.all.version(slot);
-                Known { is_there: true, inserted_at: self.all.inserted_at(slot), version, expires_at }
+                let inserted_at = self.all.inserted_at(slot);
+                Known { is_there: true, lingers: false, inserted_at, version, expires_at }
             }
             None => {
                 let version = self.all.tombstone(id).unwrap_or(0);
-                Known { is_there: false, inserted_at: self.now, version, expires_at: 0 }
+                Known { is_there: false, lingers: false, inserted_at: self.now, version, expires_at: 0 }
             }
         }
     }
@@ -460,7 +463,7 @@ impl Resolver<'_> {
     ) -> Result<(), WriteError> {
         match operation {
             Operation::Upsert { id, row, cells, version, expires_at, inserted_at: given } => {
-                let Known { is_there, inserted_at, version: stored, .. } = self.known(&id);
+                let Known { is_there, lingers, inserted_at, version: stored, .. } = self.known(&id);
                 let inserted_at = if is_there { inserted_at } else { given.unwrap_or(inserted_at) };
                 if version.is_some_and(|version| version < stored) {
                     count(&mut self.written.ignored);
@@ -468,8 +471,13 @@ impl Resolver<'_> {
                 }
                 // Without a version of its own, a put goes on with the stored one; a deleted item begins anew.
                 let version = version.unwrap_or(if is_there { stored } else { 0 });
+                if lingers {
+                    // What it was ends first, as if the keeper had been quicker: its counters are not the new one's. Said here, so
+                    // that a replay does the same by whatever clock.
+                    changes.push(Change::Delete { id: id.clone(), version: stored, at: self.now });
+                }
                 count(&mut self.written.upserted);
-                let known = Known { is_there: true, inserted_at, version, expires_at };
+                let known = Known { is_there: true, lingers: false, inserted_at, version, expires_at };
                 self.own.insert(id.clone(), known);
                 changes.push(Change::Put(Put {
                     id,
@@ -481,7 +489,7 @@ impl Resolver<'_> {
                 }));
             }
             Operation::Patch { id, cells, missing } => match self.known(&id) {
-                Known { is_there: true, inserted_at, version, expires_at } => {
+                Known { is_there: true, inserted_at, version, expires_at, .. } => {
                     count(&mut self.written.patched);
                     changes.push(Change::Put(Put {
                         id,
@@ -521,7 +529,7 @@ impl Resolver<'_> {
         for slot in expired {
             let (version, expires_at) = self.all.version(slot);
             let id = self.all.id(slot).to_owned();
-            let known = Known { is_there: false, inserted_at: self.now, version, expires_at };
+            let known = Known { is_there: false, lingers: false, inserted_at: self.now, version, expires_at };
             self.own.insert(id.clone(), known);
             count(&mut self.written.deleted);
             changes.push(Change::Delete { id, version, at: self.now });

@@ -12,6 +12,16 @@ pub const NONE: u32 = u32::MAX;
 /// Levels above this are not drawn: 30 levels of m = 2 hold all nodes there can be.
 pub(super) const MAX_LEVEL: u8 = 30;
 
+/// Upper rows that are reserved for a node: nodes take 1 / (m - 1) on average, so 1 with the least m.
+const ROWS: usize = 2;
+/// Upper rows that are reserved beside these: a few nodes can take more than their share, up to `MAX_LEVEL` each.
+const MORE_ROWS: usize = 256;
+
+/// Upper rows to reserve for so many nodes more: with any m, they end after everything else does.
+pub fn upper_rows(nodes: usize) -> usize {
+    if nodes == 0 { 0 } else { nodes.saturating_mul(ROWS).saturating_add(MORE_ROWS) }
+}
+
 /// The graph's arrays do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part}: {reason}")]
@@ -108,14 +118,14 @@ impl Graph {
         Ok(())
     }
 
-    /// Nodes that can still be appended, as long as few of them have more than one upper level.
+    /// Nodes that can still be appended, whatever levels are drawn for them.
     pub fn room(&self) -> usize {
         let parts = &self.parts;
         let rooms = [
             parts.links.room() / (2 * parts.m),
             parts.levels.room(),
             parts.upper_start.room(),
-            parts.upper.room() / parts.m,
+            (parts.upper.room() / parts.m).saturating_sub(MORE_ROWS) / ROWS,
             super::MAX_NODES - self.nodes(),
         ];
         rooms.into_iter().min().unwrap_or(0)

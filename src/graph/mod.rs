@@ -40,7 +40,7 @@ pub use build::{BuildParams, build};
 pub use filtered::{Filtered, Passing, Way};
 pub use growth::growth;
 pub use link::{Linker, Work};
-pub use links::{Graph, GraphError, GraphParts, NONE};
+pub use links::{Graph, GraphError, GraphParts, NONE, upper_rows};
 pub(crate) use pool::ordered;
 pub use reach::{Degrees, Reach, reach, repair};
 pub use search::{Scratch, WalkStats};

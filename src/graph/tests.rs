@@ -1,5 +1,6 @@
 //! The graph against brute force, and its promises: deterministic, connected, unharmed by damage.
 
+use super::build::draw_level;
 use super::*;
 use crate::arena::{Array, AtomicArray};
 use crate::vector::{CodeKind, Codec, Codes, Element, Metric};
@@ -263,4 +264,30 @@ fn a_group_whose_links_all_stay_inside_does_not_trap_a_search() {
     let mut found = Vec::new();
     graph.search(&codes, codes.row(7), (200, 0), &mut Scratch::default(), &mut found);
     assert_eq!(found.len(), 200, "all that was asked for, not just the group");
+}
+
+#[test]
+fn upper_rows_do_not_end_before_nodes_do() {
+    // Whole pages of links and of rows, so that there is not more room than asked for.
+    const NODES: usize = 1 << 13;
+    for (m, seed) in [2, 3, 20].into_iter().flat_map(|m| (0..12).map(move |seed| (m, seed))) {
+        let array = |len| AtomicArray::filled(NONE, 0, len).expect("memory");
+        let graph = Graph::new(GraphParts {
+            m,
+            nodes: 0,
+            entry: 0,
+            growth: 0.0,
+            links: array(NODES * 2 * m),
+            levels: Array::with_capacity(NODES).expect("memory"),
+            upper_start: Array::with_capacity(NODES).expect("memory"),
+            upper: array(upper_rows(NODES) * m),
+        })
+        .expect("lengths agree");
+        while graph.room() > 0 {
+            let nodes = graph.nodes() as u64..(graph.nodes() + graph.room().min(500)) as u64;
+            let levels: Vec<u8> = nodes.map(|node| draw_level(seed, node, m)).collect();
+            graph.append(&levels).expect("there is room");
+        }
+        assert_eq!(graph.nodes(), NODES, "m {m}, seed {seed}");
+    }
 }

@@ -14,7 +14,7 @@ use super::schema::Schema;
 use crate::arena::{Array, AtomicArray, Mode, Readers, Region, SlotTable};
 use crate::attributes::{AttributeSchema, ColumnPart, Columns, StringTable};
 use crate::file::{FileError, IndexFile, Kind};
-use crate::graph::{BuildParams, Graph, GraphError, GraphParts, Linker};
+use crate::graph::{BuildParams, Graph, GraphError, GraphParts, Linker, upper_rows};
 use crate::vector::{CodeKind, Codec, Codes, Metric};
 
 /// An index could not be opened, or is damaged.
@@ -282,7 +282,7 @@ impl Sections<'_> {
             return Err(format!("graph: growth is {growth}").into());
         }
         let upper = self.file.required(Kind::Upper, 0, 4 * m as u64)?;
-        let upper = self.file.region(upper, self.mode, self.room.saturating_mul(4 * m))?;
+        let upper = self.file.region(upper, self.mode, upper_rows(self.room).saturating_mul(4 * m))?;
         let graph = Graph::new(GraphParts {
             m,
             nodes,

@@ -49,7 +49,7 @@ impl Default for ServerConfig {
 }
 
 /// What requests may ask for. Errors name the setting as `limits.<name>`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Limits of one search.
     pub search: SearchLimits,

@@ -353,6 +353,35 @@ fn a_batch_stops_at_a_bad_query_or_writes_it_down() {
 }
 
 #[test]
+fn a_failed_batch_leaves_only_what_it_can_go_on_from() {
+    let (shop, index, _) = batch_shop(1);
+    let requests = shop.write(
+        "requests.jsonl",
+        "{\"query\": {\"item\": \"item-1\"}}\n{\"query\": {\"item\": \"nobody\"}}\n",
+    );
+    let (nothing, none) = (shop.write("nothing.jsonl", ""), shop.arg("none.jsonl"));
+    let (out, parts) = (shop.arg("out.jsonl"), shop.path("out.jsonl.parts"));
+    let batch = |queries: &str, more: &[&str]| {
+        let args = ["batch", &index, "--queries", queries, "--out", &out];
+        shortlist(args.iter().chain(more))
+    };
+    for (queries, words) in
+        [(&none, "none.jsonl"), (&nothing, "holds no queries"), (&requests, "requests.jsonl: line 2")]
+    {
+        batch(queries, &[]).failure(&[words]);
+        assert!(!parts.exists(), "{words}: the directory has no part");
+    }
+    // The first part is whole, and is not made again.
+    batch(&requests, &["--part", "1"]).failure(&["requests.jsonl: line 2"]);
+    assert!(parts.join("00000000.jsonl").exists());
+    batch(&requests, &["--part", "2"]).failure(&["holds parts of another job"]);
+    assert!(parts.join("00000000.jsonl").exists(), "another job takes nothing away");
+    let report = batch(&requests, &["--part", "1", "--keep-going", "--json"]).json();
+    assert_eq!((&report["resumed"], &report["refused"]), (&json!(1), &json!(1)));
+    assert!(!parts.exists());
+}
+
+#[test]
 fn a_batch_takes_lists_without_vectors_and_groups() {
     let (shop, index, _) = batch_shop(1);
     let requests = shop.write(

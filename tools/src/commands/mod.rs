@@ -10,6 +10,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod log;
+pub mod number;
 pub mod profile;
 pub mod query;
 pub mod replay;

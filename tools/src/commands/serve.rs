@@ -1,5 +1,7 @@
 //! `shortlist serve`: answers searches and takes writes over a data directory until it is told to stop.
 
+mod limits;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use anyhow::{Context, Result};
 use shortlist::collection::{Catalogue, StateLimits, WriteSettings};
 use shortlist::server::{self, Keys, RecordSettings, ServerConfig};
 
+use self::limits::LimitArgs;
+use super::number::whole;
 use super::{Holding, time};
 
 /// Serve every collection of a data directory over HTTP.
@@ -23,7 +27,9 @@ use super::{Holding, time};
         operators.\n\n\
         Without keys the server listens on this machine only. Keys are lines `read|write|admin SHA256-OF-THE-KEY`, in \
         --keys FILE or in the variable SHORTLIST_KEYS; callers send `Authorization: Bearer KEY`. Ctrl-C or SIGTERM stops \
-        it: requests that run are finished, new ones refused.",
+        it: requests that run are finished, new ones refused.\n\n\
+        Settings are the flags below, and nothing else: where an error names one, as `limits.ef`, `state.events` or \
+        `writes.queue`, its flag is --limits-ef, --state-events or --write-queue.",
     after_help = EXAMPLES
 )]
 pub struct Args {
@@ -56,16 +62,18 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, requires = "record_requests", value_parser = record_share)]
     pub record_share: f64,
     /// MiB of a collection's file of recorded searches, at most
-    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "record_requests")]
+    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "record_requests", value_parser = whole(0..=1_u64 << 30))]
     pub record_max_mib: u64,
     /// Seconds that running requests may take when the server stops
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = whole(0..=86_400_u64))]
     pub shutdown_timeout: u64,
     /// Write the log as JSON lines
     #[arg(long)]
     pub json: bool,
     #[command(flatten, next_help_heading = "Writes")]
     pub writes: WriteArgs,
+    #[command(flatten, next_help_heading = "Requests")]
+    pub limits: LimitArgs,
     #[command(flatten, next_help_heading = "Beside the items")]
     pub state: StateArgs,
 }
@@ -245,6 +253,7 @@ fn config(args: &Args) -> Result<ServerConfig> {
             share: args.record_share,
             max_bytes: args.record_max_mib.saturating_mul(1 << 20),
         }),
+        limits: args.limits.limits(),
         ..defaults
     })
 }

@@ -1,5 +1,6 @@
 //! The parts of a job on disk, and what they are parts of.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ impl Job {
         if args.out.exists() {
             bail!("{}: is there already; delete it, or give another name", args.out.display());
         }
+        let description = describe(args, target, profile)?;
         let directory = beside(&args.out, ".parts");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let path = directory.join("lock");
@@ -33,23 +35,26 @@ impl Job {
         if lock.try_lock().is_err() {
             bail!("{}: another run works on it", directory.display());
         }
-        let mut description = describe(args, target, profile)?;
-        let path = directory.join("job.json");
-        let now = if path.exists() {
+        // From here on the directory goes again with the job, unless a part was made.
+        let mut job = Job { directory, now, _lock: lock };
+        job.begin(description, args.now.is_some())?;
+        Ok(job)
+    }
+
+    /// Says what the parts are of. A job that was begun before keeps its `now`, unless another is given.
+    fn begin(&mut self, mut description: Value, is_now_given: bool) -> Result<()> {
+        let path = self.directory.join("job.json");
+        if path.exists() {
             let before = super::super::read_json(&path)?;
             let frozen =
                 before["now_ms"].as_i64().with_context(|| format!("{}: has no now_ms", path.display()))?;
-            let frozen = if args.now.is_some() { now } else { frozen };
-            description["now_ms"] = json!(frozen);
-            check_same(&directory, &before, &description)?;
-            frozen
-        } else {
-            description["now_ms"] = json!(now);
-            let text = serde_json::to_string_pretty(&description)? + "\n";
-            publish(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
-            now
-        };
-        Ok(Job { directory, now, _lock: lock })
+            self.now = if is_now_given { self.now } else { frozen };
+            description["now_ms"] = json!(self.now);
+            return check_same(&self.directory, &before, &description);
+        }
+        description["now_ms"] = json!(self.now);
+        let text = serde_json::to_string_pretty(&description)? + "\n";
+        publish(&path, |file| Ok(file.write_all(text.as_bytes())?))
     }
 
     /// What `now` means to every part.
@@ -85,16 +90,38 @@ impl Job {
     }
 }
 
+impl Drop for Job {
+    /// Without a part there is nothing to go on from: a directory that has none goes.
+    fn drop(&mut self) {
+        let Ok(mut entries) = fs::read_dir(&self.directory) else { return };
+        let is_no_part = |name: &OsStr| {
+            name == "lock" || name == "job.json" || Path::new(name).extension() == Some(OsStr::new("tmp"))
+        };
+        if entries.all(|entry| entry.is_ok_and(|entry| is_no_part(&entry.file_name()))) {
+            // Left where it cannot be removed; the next run takes it as it is.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
 /// Writes beside, syncs, renames, syncs the directory: the file is whole or not there.
 fn publish(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let staged = beside(path, ".tmp");
     let named = || format!("cannot write {}", path.display());
-    let mut file = File::create(&staged).with_context(named)?;
-    write(&mut file).with_context(named)?;
-    file.sync_all().with_context(named)?;
-    fs::rename(&staged, path).with_context(named)?;
+    let written = stage(&staged, write).and_then(|()| Ok(fs::rename(&staged, path)?));
+    if written.is_err() {
+        // Not there if it could not be made.
+        let _ = fs::remove_file(&staged);
+    }
+    written.with_context(named)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).with_context(named)
+}
+
+fn stage(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut file = File::create(path)?;
+    write(&mut file)?;
+    Ok(file.sync_all()?)
 }
 
 /// All that the rows depend on.
