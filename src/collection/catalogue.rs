@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
-use super::publish::{install_new, sync_directory};
+use super::publish::{install_new, publisher_lock, sync_directory};
 use super::served::WriteSettings;
 use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
@@ -362,27 +362,30 @@ impl Catalogue {
                 return Ok(Found::Same(Arc::clone(current)));
             }
         }
-        let Some(manifest) = Manifest::read(&directory)? else { return Ok(Found::None) };
-        let refuse = |current: &Collection| {
-            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+        let Some(found) = Manifest::read(&directory)? else { return Ok(Found::None) };
+        let refuse = |current: &Collection, error: &CatalogueError| {
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+            let publisher = publisher_lock(&directory);
+            if publisher.is_ok() && Manifest::read(&directory).is_ok_and(|now| now.as_ref() == Some(&found)) {
+                current.inner.put_back(error);
+            }
         };
         if let Some(current) = current {
-            match current.inner.take_over(&manifest) {
+            match current.inner.take_over() {
                 Ok(true) => return Ok(Found::New(Arc::clone(current))),
                 // Its log has one writer at a time.
                 Ok(false) => current.close(false),
                 Err(error) => {
-                    if matches!(error, CatalogueError::Replay { .. }) {
-                        refuse(current);
+                    if matches!(error, CatalogueError::Replay { .. }) && !current.inner.keeper.is_stopped() {
+                        refuse(current, &error);
                     }
                     return Err(error);
                 }
             }
         }
-        let startup = Arc::clone(&self.startup);
-        let opened = Collection::open(name, &directory, manifest.clone(), self.mode, &self.settings, startup);
-        if let (Err(_), Some(current)) = (&opened, current) {
-            refuse(current);
+        let opened = self.open_published(name, &directory, current.is_none());
+        if let (Err(error), Some(current)) = (&opened, current) {
+            refuse(current, error);
             current.resume();
         }
         let opened = opened?;
@@ -391,6 +394,33 @@ impl Catalogue {
             recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);
         }
         Ok(Found::New(Arc::new(opened)))
+    }
+
+    /// Opens what the manifest names. Where nobody serves the collection, what was there before takes the place of what does not open.
+    fn open_published(
+        &self,
+        name: &CollectionName,
+        directory: &Path,
+        or_before: bool,
+    ) -> Result<Collection, CatalogueError> {
+        // No other file comes until this one has settled.
+        let _publisher = publisher_lock(directory)?;
+        let open = |manifest: Manifest| {
+            let startup = Arc::clone(&self.startup);
+            Collection::open(name, directory, manifest, self.mode, &self.settings, startup)
+        };
+        let missing = || CatalogueError::io("read", directory, std::io::ErrorKind::NotFound.into());
+        let manifest = Manifest::read(directory)?.ok_or_else(missing)?;
+        let opened = match (open(manifest.clone()), manifest.before) {
+            (Err(error), Some(before)) if or_before && !self.startup.is_stopped() => {
+                let Ok(opened) = open(*before) else { return Err(error) };
+                opened.inner.put_back(&error);
+                return Ok(opened);
+            }
+            (opened, _) => opened?,
+        };
+        opened.inner.settle();
+        Ok(opened)
     }
 }
 

@@ -381,7 +381,7 @@ impl Inner {
             return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
         }
         let published_at = format_time(now_millis());
-        let new = Manifest { file: new.name.clone(), published_at, covers: new.seq, ..manifest };
+        let new = Manifest { file: new.name.clone(), published_at, covers: new.seq, ..manifest.settled() };
         let written = new.write(&self.directory);
         let is_there = || Manifest::read(&self.directory).is_ok_and(|found| found.as_ref() == Some(&new));
         if written.is_ok() || is_there() {
@@ -398,7 +398,7 @@ impl Inner {
         if new.seq > 0 {
             aside::remove(&self.directory)?;
         }
-        remove_strays(&self.directory, &new.name)
+        remove_strays(&self.directory, &self.manifest())
     }
 }
 

@@ -4,6 +4,10 @@
 //! synced under its final name before a manifest names it; the manifest is replaced by rename and the directory
 //! synced; only then are files removed that no manifest names. So a crash at any point leaves the old state or the
 //! new one, and at most a stray file that the next publish removes.
+//!
+//! What a publisher checked may not hold any more when a server takes the file up: writes go on meanwhile. So the manifest of what is
+//! published also names what was there before, whose file stays until a server has opened the new one with all that the log has.
+//! Where that fails, what was there before is put back (see `catalogue`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -39,6 +43,9 @@ pub struct Manifest {
     /// Sequence number of the log that the file covers.
     #[serde(default)]
     pub covers: u64,
+    /// What answered before, as long as no server has taken up `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Manifest>>,
 }
 
 impl Manifest {
@@ -58,10 +65,25 @@ impl Manifest {
         if manifest.format != Self::FORMAT {
             return Err(wrong(format!("format is {}, this program reads {}", manifest.format, Self::FORMAT)));
         }
-        if !is_index_file(&manifest.file) {
-            return Err(wrong(format!("file is {:?}, not index-<uuid>.slx", manifest.file)));
+        if let Some(file) = manifest.files().find(|file| !is_index_file(file)) {
+            return Err(wrong(format!("file is {file:?}, not index-<uuid>.slx")));
         }
         Ok(Some(manifest))
+    }
+
+    /// The index files that it names.
+    fn files(&self) -> impl Iterator<Item = &str> {
+        [Some(self), self.before.as_deref()].into_iter().flatten().map(|manifest| manifest.file.as_str())
+    }
+
+    /// What its files cover of the log, whichever is opened.
+    pub(super) fn surely_covers(&self) -> u64 {
+        self.before.as_ref().map_or(self.covers, |before| before.covers.min(self.covers))
+    }
+
+    /// The same when a server has taken up its file.
+    pub(super) fn settled(&self) -> Manifest {
+        Manifest { before: None, ..self.clone() }
     }
 
     /// Replaces the manifest of a directory: a crash leaves the old one or the new one.
@@ -178,7 +200,7 @@ pub(super) fn install(
     if let Some(current) = &current {
         aside::keep(&directory, &current.file)?;
     }
-    let collection = match current {
+    let collection = match &current {
         Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
             let reason = format!(
                 "was written to: its log belongs to collection {}, the file to {collection}; a build from an export takes \
@@ -190,11 +212,13 @@ pub(super) fn install(
         Some(current) => {
             check_covers(&directory, covers)?;
             check_schema(&directory, &current.file, index_file, covers)?;
-            current.collection
+            current.collection.clone()
         }
         None => collection.to_string(),
     };
-    put_in_place(&directory, index_file, collection, covers)
+    // Of several that no server has taken up, none is what answered before.
+    let before = current.map(|current| current.before.clone().unwrap_or_else(|| Box::new(current)));
+    put_in_place(&directory, index_file, collection, covers, before)
 }
 
 /// As `install`, of a collection that is not there yet; one that is, is left alone.
@@ -210,7 +234,7 @@ pub(super) fn install_new(
         let reason = "a collection of that name was made meanwhile".to_owned();
         return Err(CatalogueError::Manifest { path: directory, reason });
     }
-    put_in_place(&directory, index_file, collection.to_string(), covers)
+    put_in_place(&directory, index_file, collection.to_string(), covers, None)
 }
 
 /// The directory of a collection, made if it is not there, and the lock of its publishers.
@@ -227,13 +251,14 @@ fn put_in_place(
     index_file: &Path,
     collection: String,
     covers: u64,
+    before: Option<Box<Manifest>>,
 ) -> Result<Manifest, CatalogueError> {
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
-    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers };
+    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers, before };
     manifest.write(directory)?;
-    remove_strays(directory, &manifest.file)?;
+    remove_strays(directory, &manifest)?;
     Ok(manifest)
 }
 
@@ -246,21 +271,6 @@ pub(super) fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
         Ok(file)
     };
     lock().map_err(|error| CatalogueError::io("lock", &path, error))
-}
-
-/// Removes what a crash left, unless somebody is publishing: what he has brought is not named yet.
-pub(super) fn clean_up(directory: &Path) -> Result<(), CatalogueError> {
-    let path = directory.join(LOCK);
-    let failed = |error: io::Error| CatalogueError::io("lock", &path, error);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => match Manifest::read(directory)? {
-            Some(current) => remove_strays(directory, &current.file),
-            None => Ok(()),
-        },
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
-        Err(error) => Err(failed(error.into())),
-    }
 }
 
 /// Moves a file, read-only and synced, by rename; by copy from another file system.
@@ -297,14 +307,14 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes index files and temporary files that `current` is not; anything else in the directory is not ours.
-pub(super) fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> {
+/// Removes index files and temporary files that `current` does not name; anything else in the directory is not ours.
+pub(super) fn remove_strays(directory: &Path, current: &Manifest) -> Result<(), CatalogueError> {
     let failed = |path: &Path, error| CatalogueError::io("clean up", path, error);
     for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
         let entry = entry.map_err(|error| failed(directory, error))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let ours = is_index_file(&name) || name.strip_suffix(".tmp").is_some_and(is_ours_when_finished);
-        if ours && name != current {
+        if ours && !current.files().any(|file| file == name) {
             let path: PathBuf = entry.path();
             fs::remove_file(&path).map_err(|error| failed(&path, error))?;
         }
@@ -355,9 +365,23 @@ mod tests {
         let second = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
         assert_eq!(second.collection, first.collection, "the collection stays the same one");
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
+        assert_eq!(
+            second.before.as_deref(),
+            Some(&first),
+            "what was there stays until a server has taken up the other"
+        );
         assert_eq!(fs::read_to_string(home.join(&second.file)).unwrap(), "two");
         assert_eq!(fs::metadata(home.join(&second.file)).unwrap().permissions().mode() & 0o777, 0o444);
-        assert_eq!(listing(&home), [second.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+        let mut files = [first.file.as_str(), second.file.as_str()];
+        files.sort_unstable();
+        assert_eq!(listing(&home), [&files[..], &["manifest.json", "notes.txt", "publish.lock"]].concat());
+
+        fs::write(&source, "three").unwrap();
+        let third = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        assert_eq!(third.before.as_deref(), Some(&first));
+        assert!(!home.join(&second.file).exists(), "nobody served it");
+        remove_strays(&home, &third.settled()).unwrap();
+        assert_eq!(listing(&home), [third.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
     }
 
     #[test]
