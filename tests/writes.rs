@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use shortlist::arena::Mode;
 use shortlist::attributes::ItemFacts;
 use shortlist::collection::{
-    Catalogue, Collection, CollectionName, OnceKey, WriteBatch, WriteError, WriteSettings, Written,
-    now_millis, publish,
+    Catalogue, CatalogueError, Collection, CollectionName, Manifest, OnceKey, WriteBatch, WriteError,
+    WriteSettings, Written, now_millis, publish,
 };
 use shortlist::index::{BuildOptions, Index, IndexBuilder, Schema, SearchParams};
 use shortlist::vector::Element;
@@ -546,20 +546,71 @@ fn writes_go_on_when_a_file_could_not_take_over_after_a_checkpoint() {
     assert_eq!(contents(&collection.index()).len(), 403);
 }
 
+/// Publishes an index without items whose vectors are others, as if it were the collection up to a record.
+fn publish_other_vectors(
+    directory: &Path,
+    collection: &Collection,
+    covers: u64,
+) -> Result<Manifest, CatalogueError> {
+    let mut schema = schema();
+    schema.element = Element::F16;
+    let file = directory.join("built.slx");
+    let options = BuildOptions { covers, collection: uuid_of(collection), ..built(schema) };
+    IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
+    publish(directory, &"shop".parse().unwrap(), &file)
+}
+
 #[test]
 fn a_build_of_other_vectors_takes_over_only_when_nothing_was_written_since() {
     let directory = tempfile::tempdir().unwrap();
-    let (_catalogue, collection) = open(directory.path());
+    let (catalogue, collection) = open(directory.path());
     upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
-    let publish = |covers| {
-        let mut schema = schema();
-        schema.element = Element::F16;
-        let file = directory.path().join("built.slx");
-        let options = BuildOptions { covers, collection: uuid_of(&collection), ..built(schema) };
-        IndexBuilder::new(options).unwrap().finish(&file, &|_, _, _| ()).unwrap();
-        publish(directory.path(), &"shop".parse().unwrap(), &file)
-    };
-    let error = publish(0).unwrap_err().to_string();
+    let error = publish_other_vectors(directory.path(), &collection, 0).unwrap_err().to_string();
     assert!(error.contains("6 x f32, l2, in the file 6 x f16, l2"), "{error}");
-    publish(1).unwrap();
+    let old = collection.manifest();
+    let new = publish_other_vectors(directory.path(), &collection, 1).unwrap();
+    assert_eq!(new.before.as_deref(), Some(&old));
+    let home = directory.path().join("shop");
+    assert!(home.join(&old.file).exists(), "until it is taken up");
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    assert_eq!(catalogue.get("shop").unwrap().index().schema().element, Element::F16);
+    assert!(!home.join(&old.file).exists());
+    assert_eq!(Manifest::read(&home).unwrap(), Some(Manifest { before: None, ..new }));
+}
+
+#[test]
+fn what_is_written_behind_a_publication_that_cannot_take_it_stays() {
+    for restarts in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let (catalogue, collection) = open(directory.path());
+        upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+        collection.checkpoint().unwrap();
+        publish_other_vectors(directory.path(), &collection, 1).unwrap();
+        // Answered before the server has seen the file.
+        upsert(&collection, json!([{"id": "b", "vector": [0, 1, 0, 0, 0, 0]}])).unwrap();
+        if !restarts {
+            let report = catalogue.reload();
+            assert!(report.failed[0].to_string().contains("replayed"), "{report:?}");
+            assert!(catalogue.reload().failed.is_empty(), "what was there is put back");
+            collection.checkpoint().unwrap();
+        }
+        drop((collection, catalogue));
+        let (catalogue, collection) = open(directory.path());
+        assert_eq!(contents(&collection.index()).keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(catalogue.reload().failed.is_empty());
+        assert_eq!(upsert(&collection, json!([{"id": "c", "vector": [0, 0, 1, 0, 0, 0]}])).unwrap().seq, 3);
+        collection.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn the_first_write_behind_a_publication_finds_the_file_that_it_begins_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path());
+    let file = directory.path().join("built.slx");
+    IndexBuilder::new(built(schema())).unwrap().finish(&file, &|_, _, _| ()).unwrap();
+    publish(directory.path(), &"shop".parse().unwrap(), &file).unwrap();
+    upsert(&collection, json!([{"id": "a", "vector": [1, 0, 0, 0, 0, 0]}])).unwrap();
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    assert_eq!(contents(&catalogue.get("shop").unwrap().index()).len(), 1);
 }

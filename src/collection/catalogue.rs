@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
-use super::publish::{install_new, sync_directory};
+use super::publish::{install_new, publisher_lock, sync_directory};
 use super::served::WriteSettings;
 use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
@@ -236,18 +236,16 @@ impl Catalogue {
             return has_schema(&collection, &schema).map(|()| false);
         }
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have been published since the last look: that is taken up, not overwritten.
+        // It may have been published since the last look, or be published now: that is taken up, not overwritten.
         if self.get(name.as_str()).is_none() {
             self.take_up(name)?;
         }
         if let Some(collection) = self.get(name.as_str()) {
             return has_schema(&collection, &schema).map(|()| false);
         }
-        let directory = self.dir.join(name.as_str());
-        fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
         let collection = uuid::Uuid::new_v4();
         let options = BuildOptions {
-            schema,
+            schema: schema.clone(),
             rows: 0,
             threads: 1,
             seed: collection.as_u64_pair().0,
@@ -256,11 +254,16 @@ impl Catalogue {
             lineage: serde_json::json!({"created": "over HTTP"}),
             now: now_millis(),
         };
-        let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
-        IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
-        install_new(&self.dir, name, &file, collection, 0)?;
+        let made = install_new(&self.dir, name, collection, 0, |directory| {
+            let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
+            IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
+            Ok(file)
+        })?;
         self.take_up(name)?;
-        Ok(true)
+        match self.get(name.as_str()) {
+            Some(collection) => has_schema(&collection, &schema).map(|()| made),
+            None => Ok(made),
+        }
     }
 
     /// Opens a collection that is not served yet, if there is one of the name. Under the lock of reloads.
@@ -283,6 +286,8 @@ impl Catalogue {
         collection.close(false);
         // Under a name that is no collection's it is gone at once, whole; what a crash leaves of it the next start removes.
         let directory = self.dir.join(name.as_str());
+        // Who is publishing into it finishes that, and what he brings goes with it.
+        let _publisher = publisher_lock(&directory)?;
         let deleted = self.dir.join(format!("{DELETED}{}", uuid::Uuid::new_v4()));
         fs::rename(&directory, &deleted).map_err(|error| CatalogueError::io("rename", &directory, error))?;
         sync_directory(&self.dir).map_err(|error| CatalogueError::io("sync", &self.dir, error))?;
@@ -362,27 +367,30 @@ impl Catalogue {
                 return Ok(Found::Same(Arc::clone(current)));
             }
         }
-        let Some(manifest) = Manifest::read(&directory)? else { return Ok(Found::None) };
-        let refuse = |current: &Collection| {
-            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+        let Some(found) = Manifest::read(&directory)? else { return Ok(Found::None) };
+        let refuse = |current: &Collection, error: &CatalogueError| {
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+            let publisher = publisher_lock(&directory);
+            if publisher.is_ok() && Manifest::read(&directory).is_ok_and(|now| now.as_ref() == Some(&found)) {
+                current.inner.put_back(error);
+            }
         };
         if let Some(current) = current {
-            match current.inner.take_over(&manifest) {
+            match current.inner.take_over() {
                 Ok(true) => return Ok(Found::New(Arc::clone(current))),
                 // Its log has one writer at a time.
                 Ok(false) => current.close(false),
                 Err(error) => {
-                    if matches!(error, CatalogueError::Replay { .. }) {
-                        refuse(current);
+                    if matches!(error, CatalogueError::Replay { .. }) && !current.inner.keeper.is_stopped() {
+                        refuse(current, &error);
                     }
                     return Err(error);
                 }
             }
         }
-        let startup = Arc::clone(&self.startup);
-        let opened = Collection::open(name, &directory, manifest.clone(), self.mode, &self.settings, startup);
-        if let (Err(_), Some(current)) = (&opened, current) {
-            refuse(current);
+        let opened = self.open_published(name, &directory, current.is_none());
+        if let (Err(error), Some(current)) = (&opened, current) {
+            refuse(current, error);
             current.resume();
         }
         let opened = opened?;
@@ -391,6 +399,33 @@ impl Catalogue {
             recent::warm(&opened.index(), &current.index().recent_queries(), &|| true);
         }
         Ok(Found::New(Arc::new(opened)))
+    }
+
+    /// Opens what the manifest names. Where nobody serves the collection, what was there before takes the place of what does not open.
+    fn open_published(
+        &self,
+        name: &CollectionName,
+        directory: &Path,
+        or_before: bool,
+    ) -> Result<Collection, CatalogueError> {
+        // No other file comes until this one has settled.
+        let _publisher = publisher_lock(directory)?;
+        let open = |manifest: Manifest| {
+            let startup = Arc::clone(&self.startup);
+            Collection::open(name, directory, manifest, self.mode, &self.settings, startup)
+        };
+        let missing = || CatalogueError::io("read", directory, std::io::ErrorKind::NotFound.into());
+        let manifest = Manifest::read(directory)?.ok_or_else(missing)?;
+        let opened = match (open(manifest.clone()), manifest.before) {
+            (Err(error), Some(before)) if or_before && !self.startup.is_stopped() => {
+                let Ok(opened) = open(*before) else { return Err(error) };
+                opened.inner.put_back(&error);
+                return Ok(opened);
+            }
+            (opened, _) => opened?,
+        };
+        opened.inner.settle();
+        Ok(opened)
     }
 }
 

@@ -4,10 +4,14 @@
 //! synced under its final name before a manifest names it; the manifest is replaced by rename and the directory
 //! synced; only then are files removed that no manifest names. So a crash at any point leaves the old state or the
 //! new one, and at most a stray file that the next publish removes.
+//!
+//! What a publisher checked may not hold any more when a server takes the file up: writes go on meanwhile. So the manifest of what is
+//! published also names what was there before, whose file stays until a server has opened the new one with all that the log has.
+//! Where that fails, what was there before is put back (see `catalogue`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +22,7 @@ use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{AttributeSpec, format_time};
 use crate::index::{Index, Schema};
-use crate::log::{Disk, first_record, last_record};
+use crate::log::{Disk, Hash, differ, first_record, hash_of_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
@@ -39,6 +43,9 @@ pub struct Manifest {
     /// Sequence number of the log that the file covers.
     #[serde(default)]
     pub covers: u64,
+    /// What answered before, as long as no server has taken up `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Manifest>>,
 }
 
 impl Manifest {
@@ -58,10 +65,25 @@ impl Manifest {
         if manifest.format != Self::FORMAT {
             return Err(wrong(format!("format is {}, this program reads {}", manifest.format, Self::FORMAT)));
         }
-        if !is_index_file(&manifest.file) {
-            return Err(wrong(format!("file is {:?}, not index-<uuid>.slx", manifest.file)));
+        if let Some(file) = manifest.files().find(|file| !is_index_file(file)) {
+            return Err(wrong(format!("file is {file:?}, not index-<uuid>.slx")));
         }
         Ok(Some(manifest))
+    }
+
+    /// The index files that it names.
+    fn files(&self) -> impl Iterator<Item = &str> {
+        [Some(self), self.before.as_deref()].into_iter().flatten().map(|manifest| manifest.file.as_str())
+    }
+
+    /// What its files cover of the log, whichever is opened.
+    pub fn surely_covers(&self) -> u64 {
+        self.before.as_ref().map_or(self.covers, |before| before.covers.min(self.covers))
+    }
+
+    /// The same when a server has taken up its file.
+    pub(super) fn settled(&self) -> Manifest {
+        Manifest { before: None, ..self.clone() }
     }
 
     /// Replaces the manifest of a directory: a crash leaves the old one or the new one.
@@ -88,32 +110,40 @@ pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<M
     let index = Index::open(index_file, Mode::Mapped)?;
     let facts = index.file().header().facts.clone();
     drop(index);
-    install(dir, name, index_file, Uuid::from_bytes(facts.collection), facts.covers)
+    install(dir, name, index_file, Uuid::from_bytes(facts.collection), (facts.covers, facts.covers_hash))
 }
 
 /// Refuses a file from before the log begins: the records between them are in the current file alone. And one from after it
-/// ends: the next write would get a sequence number that the file has already.
-fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
+/// ends: the next write would get a sequence number that the file has already. And one that goes on from another record than the log has.
+fn check_covers(directory: &Path, current: &Manifest, covers: u64, hash: Hash) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
     }
     let log = directory.join("log");
     let failed = |source| CatalogueError::Log { directory: log.clone(), source };
-    let first = first_record(&Disk::new(&log)).map_err(failed)?;
-    if let Some(last) = last_record(&Disk::new(&log)).map_err(failed)?.filter(|last| covers > *last) {
+    // A log without records goes on from the current file.
+    let first = first_record(&Disk::new(&log)).map_err(failed)?.unwrap_or(current.covers + 1);
+    let last = last_record(&Disk::new(&log)).map_err(failed)?.unwrap_or(current.covers);
+    if covers > last {
         let reason =
             format!("the log ends with record {last}, the file says that it covers it up to {covers}");
         return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
     }
-    match first {
-        Some(first) if covers + 1 < first => {
-            let reason = format!(
-                "the log begins with record {first}, the file covers it up to {covers} only: export again, newer"
-            );
-            Err(CatalogueError::Manifest { path: directory.to_owned(), reason })
-        }
-        _ => Ok(()),
+    let found = hash_of_record(&Disk::new(&log), covers).map_err(failed)?;
+    if found.is_some_and(|found| differ(found, hash)) {
+        let reason = format!(
+            "record {covers} of the log is not the one that the file goes on from: the log was truncated since, or the file is of a \
+             collection that began with an export of this one; export again"
+        );
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
     }
+    if covers + 1 < first {
+        let reason = format!(
+            "the log begins with record {first}, the file covers it up to {covers} only: export again, newer"
+        );
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// Refuses a file that lacks an attribute of the collection, has it with another type, or vectors of another tower: it was
@@ -170,7 +200,7 @@ pub(super) fn install(
     name: &CollectionName,
     index_file: &Path,
     collection: Uuid,
-    covers: u64,
+    (covers, hash): (u64, Hash),
 ) -> Result<Manifest, CatalogueError> {
     let (directory, _lock) = enter(dir, name)?;
 
@@ -178,7 +208,7 @@ pub(super) fn install(
     if let Some(current) = &current {
         aside::keep(&directory, &current.file)?;
     }
-    let collection = match current {
+    let collection = match &current {
         Some(current) if has_log(&directory) && current.collection != collection.to_string() => {
             let reason = format!(
                 "was written to: its log belongs to collection {}, the file to {collection}; a build from an export takes \
@@ -188,29 +218,37 @@ pub(super) fn install(
             return Err(CatalogueError::Manifest { path: directory, reason });
         }
         Some(current) => {
-            check_covers(&directory, covers)?;
+            check_covers(&directory, current, covers, hash)?;
             check_schema(&directory, &current.file, index_file, covers)?;
-            current.collection
+            current.collection.clone()
         }
         None => collection.to_string(),
     };
-    put_in_place(&directory, index_file, collection, covers)
+    // Of several that no server has taken up, none is what answered before.
+    let before = current.map(|current| current.before.clone().unwrap_or_else(|| Box::new(current)));
+    put_in_place(&directory, index_file, collection, covers, before)
 }
 
-/// As `install`, of a collection that is not there yet; one that is, is left alone.
+/// As `install`, of a collection that is not there yet; one that is, is left alone, and the answer is false. `make` is told the
+/// collection's directory and gives the file.
 pub(super) fn install_new(
     dir: &Path,
     name: &CollectionName,
-    index_file: &Path,
     collection: Uuid,
     covers: u64,
-) -> Result<Manifest, CatalogueError> {
+    make: impl FnOnce(&Path) -> Result<PathBuf, CatalogueError>,
+) -> Result<bool, CatalogueError> {
     let (directory, _lock) = enter(dir, name)?;
-    if Manifest::read(&directory)?.is_some() || has_log(&directory) {
-        let reason = "a collection of that name was made meanwhile".to_owned();
+    if Manifest::read(&directory)?.is_some() {
+        return Ok(false);
+    }
+    if has_log(&directory) {
+        let reason = "there is a log, and no manifest".to_owned();
         return Err(CatalogueError::Manifest { path: directory, reason });
     }
-    put_in_place(&directory, index_file, collection.to_string(), covers)
+    let file = make(&directory)?;
+    put_in_place(&directory, &file, collection.to_string(), covers, None)?;
+    Ok(true)
 }
 
 /// The directory of a collection, made if it is not there, and the lock of its publishers.
@@ -227,40 +265,36 @@ fn put_in_place(
     index_file: &Path,
     collection: String,
     covers: u64,
+    before: Option<Box<Manifest>>,
 ) -> Result<Manifest, CatalogueError> {
     let file = format!("index-{}.slx", Uuid::new_v4());
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
-    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers };
+    let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers, before };
     manifest.write(directory)?;
-    remove_strays(directory, &manifest.file)?;
+    remove_strays(directory, &manifest)?;
     Ok(manifest)
 }
 
-/// Two publishers of one collection go one after the other: neither removes what the other is about to name.
+/// Two publishers of one collection go one after the other: neither removes what the other is about to name. Nor is the collection
+/// deleted meanwhile, and another made in its place.
 pub(super) fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
     let path = directory.join(LOCK);
     let lock = || -> io::Result<File> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+        loop {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // The collection may have been deleted while somebody waited.
+            if fs::metadata(&path).is_ok_and(|now| is_same(&now, &file)) {
+                return Ok(file);
+            }
+        }
     };
     lock().map_err(|error| CatalogueError::io("lock", &path, error))
 }
 
-/// Removes what a crash left, unless somebody is publishing: what he has brought is not named yet.
-pub(super) fn clean_up(directory: &Path) -> Result<(), CatalogueError> {
-    let path = directory.join(LOCK);
-    let failed = |error: io::Error| CatalogueError::io("lock", &path, error);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => match Manifest::read(directory)? {
-            Some(current) => remove_strays(directory, &current.file),
-            None => Ok(()),
-        },
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
-        Err(error) => Err(failed(error.into())),
-    }
+fn is_same(one: &fs::Metadata, file: &File) -> bool {
+    file.metadata().is_ok_and(|other| (one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Moves a file, read-only and synced, by rename; by copy from another file system.
@@ -297,14 +331,14 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes index files and temporary files that `current` is not; anything else in the directory is not ours.
-pub(super) fn remove_strays(directory: &Path, current: &str) -> Result<(), CatalogueError> {
+/// Removes index files and temporary files that `current` does not name; anything else in the directory is not ours.
+pub(super) fn remove_strays(directory: &Path, current: &Manifest) -> Result<(), CatalogueError> {
     let failed = |path: &Path, error| CatalogueError::io("clean up", path, error);
     for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
         let entry = entry.map_err(|error| failed(directory, error))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let ours = is_index_file(&name) || name.strip_suffix(".tmp").is_some_and(is_ours_when_finished);
-        if ours && name != current {
+        if ours && !current.files().any(|file| file == name) {
             let path: PathBuf = entry.path();
             fs::remove_file(&path).map_err(|error| failed(&path, error))?;
         }
@@ -340,7 +374,7 @@ mod tests {
         let name: CollectionName = "shop".parse().unwrap();
         let source = dir.path().join("built.slx");
         fs::write(&source, "one").unwrap();
-        let first = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert!(!source.exists(), "moved");
 
         let home = dir.path().join("shop");
@@ -352,12 +386,51 @@ mod tests {
         fs::write(home.join(unfinished), "left by a crash").unwrap();
 
         fs::write(&source, "two").unwrap();
-        let second = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert_eq!(second.collection, first.collection, "the collection stays the same one");
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
+        assert_eq!(
+            second.before.as_deref(),
+            Some(&first),
+            "what was there stays until a server has taken up the other"
+        );
         assert_eq!(fs::read_to_string(home.join(&second.file)).unwrap(), "two");
         assert_eq!(fs::metadata(home.join(&second.file)).unwrap().permissions().mode() & 0o777, 0o444);
-        assert_eq!(listing(&home), [second.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+        let mut files = [first.file.as_str(), second.file.as_str()];
+        files.sort_unstable();
+        assert_eq!(listing(&home), [&files[..], &["manifest.json", "notes.txt", "publish.lock"]].concat());
+
+        fs::write(&source, "three").unwrap();
+        let third = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
+        assert_eq!(third.before.as_deref(), Some(&first));
+        assert!(!home.join(&second.file).exists(), "nobody served it");
+        remove_strays(&home, &third.settled()).unwrap();
+        assert_eq!(listing(&home), [third.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+    }
+
+    #[test]
+    fn who_waits_to_publish_into_what_is_deleted_publishes_into_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("shop");
+        fs::create_dir(&home).unwrap();
+        let deleting = publisher_lock(&home).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                // There may be no such directory for a moment.
+                loop {
+                    if let Ok(lock) = publisher_lock(&home) {
+                        return lock;
+                    }
+                }
+            });
+            fs::rename(&home, dir.path().join(".deleted")).unwrap();
+            fs::create_dir(&home).unwrap();
+            let other = publisher_lock(&home).unwrap();
+            drop(deleting);
+            // Of the collection that has that name now.
+            drop(other);
+            assert!(is_same(&fs::metadata(home.join(LOCK)).unwrap(), &waiting.join().unwrap()));
+        });
     }
 
     #[test]

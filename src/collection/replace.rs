@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::commit::Commit;
+use super::publish::{publisher_lock, remove_strays};
 use super::recent;
 use super::record::decode;
 use super::served::{Inner, OpenIndex, ROOM, Records, ReplayError, apply_to, begun, open_owned};
@@ -37,8 +38,11 @@ impl Inner {
 
     /// Lets a published file answer, as soon as it has what was written since. False when the collection has to be opened anew
     /// for it: nothing was written yet, the log has failed, or the file does not go on with this log or takes other writes.
-    pub fn take_over(&self, manifest: &Manifest) -> Result<bool, CatalogueError> {
+    pub fn take_over(&self) -> Result<bool, CatalogueError> {
         let _one = self.keeper.one_at_a_time();
+        // No other file comes until this one has settled.
+        let _publisher = publisher_lock(&self.directory)?;
+        let Some(manifest) = Manifest::read(&self.directory)? else { return Ok(false) };
         let path = self.directory.join(&manifest.file);
         let mut new = open_owned(&path, self.mode)?;
         if manifest.collection != self.manifest().collection || !self.goes_on(&new)? {
@@ -49,10 +53,48 @@ impl Inner {
         let take = |new: &Index| {
             new.copy_notes(&self.index());
             *self.manifest() = manifest.clone();
-            self.durable_covers.store(manifest.covers, Relaxed);
+            self.durable_covers.fetch_min(manifest.covers, Relaxed);
         };
         self.replace(new, &path, take)?;
+        self.settle();
         Ok(true)
+    }
+
+    /// Lets the manifest name the file that answers alone: what was there before is not needed any more. Under the publishers' lock.
+    pub fn settle(&self) {
+        let manifest = self.manifest().clone();
+        let settled = match manifest.before {
+            None => remove_strays(&self.directory, &manifest),
+            Some(_) => self.write_manifest(manifest.settled()),
+        };
+        if let Err(error) = settled {
+            // Then the log that it needs stays, too.
+            tracing::warn!(collection = %self.name, "what was there before a publication is there still: {error}");
+        }
+    }
+
+    /// Lets the manifest name the file that answers, in the place of one that was published and does not open: else what was written
+    /// since would be lost with the next start. Under the publishers' lock.
+    pub fn put_back(&self, refused: &CatalogueError) {
+        let own = self.manifest().clone();
+        // An earlier program's publisher has removed it.
+        let there = open_owned(&self.directory.join(&own.file), self.mode);
+        match there.and_then(|_| self.write_manifest(own)) {
+            Ok(()) => {
+                tracing::error!(collection = %self.name, "what was there before is put back, for {refused}")
+            }
+            Err(error) => {
+                tracing::error!(collection = %self.name, "what was there before cannot be put back: {error}")
+            }
+        }
+    }
+
+    fn write_manifest(&self, manifest: Manifest) -> Result<(), CatalogueError> {
+        let _publishing = self.publishing();
+        manifest.write(&self.directory)?;
+        self.durable_covers.store(manifest.surely_covers(), Relaxed);
+        *self.manifest() = manifest.clone();
+        remove_strays(&self.directory, &manifest)
     }
 
     /// Opens a file of the collection with nearly everything that was written since.

@@ -219,7 +219,6 @@ impl Collection {
         startup.begin(name.as_str(), StartPhase::Opening, 0);
         let path = directory.join(&manifest.file);
         let index = open_owned(&path, mode)?;
-        super::publish::clean_up(directory)?;
         let register = Register::new(settings.state);
         restore(&register, &index, directory)?;
         let inner = Arc::new(Inner {
@@ -227,7 +226,7 @@ impl Collection {
             directory: directory.to_owned(),
             mode,
             settings: settings.clone(),
-            durable_covers: AtomicU64::new(manifest.covers),
+            durable_covers: AtomicU64::new(manifest.surely_covers()),
             manifest: Mutex::new(manifest),
             open: ArcSwap::from_pointee(OpenIndex::new(index)),
             publishing: Mutex::new(()),
