@@ -10,7 +10,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Candidates for recommenders: from a file of embeddings to ranked candidates over HTTP.
 #[derive(Debug, Parser)]
@@ -57,8 +57,19 @@ enum Command {
     Demo(commands::demo::Args),
 }
 
+/// Numbers below 0 are values, which their options refuse by name; clap alone would take them for options that are not there.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let number = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(number).mut_subcommands(with_negative_numbers)
+}
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let given = with_negative_numbers(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
         Command::Build(args) => commands::build::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Query(args) => commands::query::run(&args),
@@ -80,6 +91,45 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {}", output::reasons(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What options that take a number call their value.
+    const NUMBERS: [&str; 10] = ["N", "K", "EF", "BYTES", "MIB", "SECONDS", "SHARE", "SEQ", "ROW", "AT"];
+
+    /// Every option that takes a number, behind the names of its command.
+    fn numbers(command: &clap::Command, names: &[String]) -> Vec<Vec<String>> {
+        let is_number = |option: &&clap::Arg| {
+            let values = option.get_value_names().unwrap_or_default();
+            values.iter().any(|value| NUMBERS.contains(&value.as_str()))
+        };
+        let with = |name: String| [names, &[name]].concat();
+        let flags = command.get_arguments().filter(is_number).filter_map(clap::Arg::get_long);
+        let own = flags.map(|flag| with(format!("--{flag}")));
+        let below = command.get_subcommands().flat_map(|sub| numbers(sub, &with(sub.get_name().to_owned())));
+        own.chain(below).collect()
+    }
+
+    #[test]
+    fn every_number_below_0_is_refused_by_its_option() {
+        let commands = with_negative_numbers(Cli::command());
+        commands.clone().debug_assert();
+        let all = numbers(&commands, &["shortlist".to_owned()]);
+        assert!(all.len() > 40, "only {all:?}: does this test still find them?");
+        for given in all {
+            let flag = given.last().cloned().unwrap_or_default();
+            let call = given.iter().map(String::as_str).chain(["-5"]);
+            let error = commands.clone().try_get_matches_from(call).expect_err("refused").to_string();
+            let is_named = error.contains(&format!("invalid value '-5' for '{flag} <"));
+            let (_, reason) =
+                error.lines().next().and_then(|line| line.split_once(">': ")).unwrap_or_default();
+            let has_limit = reason.contains(|c: char| c.is_ascii_digit() && c != '5');
+            assert!(is_named && has_limit, "{given:?}: {error}");
         }
     }
 }

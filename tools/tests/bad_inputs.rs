@@ -111,7 +111,10 @@ fn queries_that_are_wrong() {
     let shop = Shop::new();
     let item = ["--item", "item-1"];
     let with = |more: &[&str]| ask(&shop, &[&item, more].concat());
-    with(&["--limit", "0"]).failure(&["limit", "is 0", "1 to 10000"]);
+    with(&["--limit", "0"]).failure(&["--limit", "'0'", "1 to 100000"]);
+    with(&["--limit", "10001"]).failure(&["limit is 10001", "1 to 10000"]);
+    with(&["--limit", "-5"]).failure(&["--limit", "'-5'", "1 to 100000"]);
+    with(&["--ef", "-1"]).failure(&["--ef", "'-1'", "1 to 100000"]);
     with(&["--limit", "1000000"]).failure(&["limit", "1000000", "1 to 10000"]);
     with(&["--ef", "1000000"]).failure(&["ef", "1000000", "100000"]);
     with(&["--where", "colour=red"]).failure(&["\"colour\"", "section"]);
@@ -164,7 +167,7 @@ fn outputs_and_damaged_files() {
     to("shop").failure(&["shop.slx", "./shop"]);
     to(&shop.arg("data/My Shop")).failure(&["My Shop", "lower-case"]);
     shop.build(&vectors, None, &["--metric", "hamming"]).failure(&["hamming", "cosine, dot, l2"]);
-    shop.build(&vectors, None, &["--m", "1"]).failure(&["m is 1", "2 to 256"]);
+    shop.build(&vectors, None, &["--m", "1"]).failure(&["--m", "'1'", "2 to 256"]);
     shop.build(&vectors, None, &["--collection-uuid", "nonsense"]).failure(&["nonsense", "UUID"]);
 
     shop.build(&vectors, None, &[]).success();

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use shortlist::index::Index;
 use shortlist::rank::Profile;
 
 use self::job::Job;
 use self::write::{Format, Row};
+use super::number::whole;
 use super::query::client::Cause;
 use super::replay::results;
 use super::target::{ProfileChoice, Target, now_argument, now_or_clock};
@@ -58,10 +60,10 @@ pub struct Args {
     #[arg(long, value_name = "@FILE|NAME|none")]
     pub profile: Option<String>,
     /// Results of each query
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(1..=Index::MAX_EF))]
     pub limit: usize,
     /// Width of the search [default: the collection's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=Index::MAX_EF))]
     pub ef: Option<usize>,
     /// Compare with every matching item instead of walking the graph
     #[arg(long)]
@@ -88,7 +90,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = now_argument)]
     pub now: Option<i64>,
     /// Each query without a seed gets this plus its number
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// The list column of a .parquet file that holds the queries
     #[arg(long, value_name = "COLUMN")]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use shortlist::eval::{self, Point, Setting};
 use shortlist::index::{Candidate, Index};
 
+use super::number::whole;
 use super::{Holding, check_dimension, open_index, read_queries};
 use crate::input::{Neighbors, VectorOptions, grouped, read_neighbors, write_neighbors};
 use crate::output;
@@ -40,10 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "ground_truth")]
     pub save_ground_truth: Option<PathBuf>,
     /// Items wanted of each query
-    #[arg(long, value_name = "K", default_value_t = 100, value_parser = in_range)]
+    #[arg(long, value_name = "K", default_value_t = 100, value_parser = whole(1..=Index::MAX_EF))]
     pub k: usize,
     /// Widths of the search to measure
-    #[arg(long, value_name = "EF", value_delimiter = ',', default_value = "100,120,150,200,300,400,600,800", value_parser = in_range)]
+    #[arg(long, value_name = "EF", value_delimiter = ',', default_value = "100,120,150,200,300,400,600,800", value_parser = whole(1..=Index::MAX_EF))]
     pub ef: Vec<usize>,
     /// Threads that query at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -73,11 +74,6 @@ Examples:
   shortlist bench shop.slx --queries queries.npy --save-ground-truth exact.npy
   shortlist bench shop.slx --queries queries.npy --ground-truth exact.npy --ef 100,150,200,400 --plot shop.svg
   shortlist bench sift.slx --queries query.u8bin --ground-truth gt100.2k.ibin --threads 8 --mode resident --json -";
-
-fn in_range(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=Index::MAX_EF).contains(number));
-    number.ok_or_else(|| format!("allowed is 1 to {}", Index::MAX_EF))
-}
 
 fn range(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once("..").and_then(|(first, end)| Some((first.parse().ok()?, end.parse().ok()?)));

@@ -18,6 +18,7 @@ use shortlist::vector::{Element, Metric};
 
 use self::items::ItemSource;
 use self::target::Target;
+use super::number::whole;
 use super::read_json;
 use crate::input::{VectorOptions, VectorSource, grouped};
 use crate::output;
@@ -59,16 +60,16 @@ pub struct Args {
     #[arg(long, value_name = "TYPE")]
     pub element: Option<Element>,
     /// Links of a node; more find more, and take more memory and time [default: 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(2..=256_usize))]
     pub m: Option<usize>,
     /// Width of the search for a new node's neighbours; more is slower to build and finds more [default: 200]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=10_000_usize))]
     pub ef_construction: Option<usize>,
     /// Threads; 0 for all. One thread and one seed make the same graph every time
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=1_024_usize))]
     pub threads: usize,
     /// Seed of the levels and of the gate's sample
-    #[arg(long, value_name = "N", default_value_t = SEED)]
+    #[arg(long, value_name = "N", default_value_t = SEED, value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// The field that holds an item's id
     #[arg(long, value_name = "FIELD", default_value = "id")]
@@ -92,7 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub embedding: Option<String>,
     /// Sequence number of the collection's log that these items cover, for an export of a live collection
-    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    #[arg(long, value_name = "SEQ", default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub covers: u64,
     /// UUID of the collection that these items were exported from
     #[arg(long, value_name = "UUID")]
@@ -242,11 +243,6 @@ fn complete(
     gate.check(args.min_recall, args.allow_empty)?;
     let written = staged.commit()?;
     Ok(Built { report, schema, gate, ignored, written })
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| *number <= 1_024);
-    number.ok_or_else(|| format!("{text:?} is not a number from 0 to 1024"))
 }
 
 fn schema_name(args: &Args) -> String {

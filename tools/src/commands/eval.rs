@@ -13,6 +13,7 @@ use shortlist::eval::Resampling;
 
 use self::report::Report;
 use self::side::Side;
+use super::number::whole;
 use super::target::{ProfileChoice, now_argument, now_or_clock};
 use super::{Holding, open_index, replay};
 use crate::input::{RequestOptions, Requests, VectorOptions, read_judgments};
@@ -54,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "@FILE|none|INDEX")]
     pub against: Option<String>,
     /// Results of a query that count
-    #[arg(long, value_name = "K", default_value_t = 10, value_parser = in_range)]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = whole(1..=1000_usize))]
     pub k: usize,
     /// Audit the exposure by these attributes; numbers and times by quarters of the catalogue; _inserted_at too
     #[arg(long, value_name = "ATTR", value_delimiter = ',')]
@@ -78,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub rounds: u32,
     /// Seed of the bootstrap; each query without one gets this plus its number
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// What `now` means, RFC 3339, for answers that repeat [default: the clock]
     #[arg(long, value_name = "TIME", value_parser = now_argument)]
@@ -108,11 +109,6 @@ Examples:
   Vectors that have names in another file, each the text of an item, which itself is no answer:
     shortlist eval debian.slx --queries queries.npy --query-names queries.jsonl.gz --name-field item --leave-out-own \\
       --judgments related.jsonl.gz --by section --popularity rdeps";
-
-fn in_range(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
-    number.ok_or_else(|| "allowed is 1 to 1000".to_string())
-}
 
 fn margin(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);

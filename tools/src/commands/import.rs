@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use shortlist::attributes::AttributeSchema;
 use shortlist::collection::ExportItem;
 
+use super::number::whole;
 use super::query::client::Client;
 use crate::input::{
     ExportLine, ExportReader, Item, ItemOptions, ItemReader, VectorOptions, VectorSource, grouped,
@@ -54,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub embedding: Option<String>,
     /// Leave out the rows before this one, counted from 0
-    #[arg(long, value_name = "ROW", default_value_t = 0)]
+    #[arg(long, value_name = "ROW", default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub from: u64,
     /// Items of a batch; fewer where they would be more than 8 MiB
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -8,6 +8,7 @@ use shortlist::arena::Mode;
 use shortlist::collection::{Catalogue, WriteSettings};
 use shortlist::log::{Disk, inspect, truncate};
 
+use super::number::whole;
 use crate::input::grouped;
 use crate::output;
 use crate::table::{Align, Table};
@@ -46,7 +47,7 @@ enum Action {
         #[arg(long)]
         file: String,
         /// The offset, as the error or `inspect` names it
-        #[arg(long)]
+        #[arg(long, value_name = "AT", value_parser = whole(0..=u64::MAX))]
         at: u64,
     },
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 use shortlist::attributes::AttributeSchema;
+use shortlist::index::Index;
 
+use super::number::whole;
 use super::target::{Target, now_argument, now_or_clock};
 use super::{Holding, json_argument, read_json};
 use crate::input::{VectorOptions, VectorSource};
@@ -46,10 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME|@FILE")]
     pub profile: Option<String>,
     /// Results wanted
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole(1..=Index::MAX_EF))]
     pub limit: usize,
     /// Width of the search [default: the collection's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=Index::MAX_EF))]
     pub ef: Option<usize>,
     /// Compare with every matching item instead of walking the graph
     #[arg(long)]

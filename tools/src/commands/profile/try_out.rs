@@ -9,6 +9,7 @@ use shortlist::eval::Resampling;
 use super::changes::{Changes, Replayed};
 use super::picture;
 use crate::commands::Holding;
+use crate::commands::number::whole;
 use crate::commands::replay::ask_all;
 use crate::commands::target::{ProfileChoice, Target, now_argument, now_or_clock};
 use crate::input::{Asked, RequestOptions, Requests, VectorOptions};
@@ -47,13 +48,13 @@ pub struct Args {
     #[arg(long, value_name = "ATTR", value_delimiter = ',')]
     pub by: Option<Vec<String>>,
     /// Lists to show side by side, those that change most
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(0..=1_000_000_usize))]
     pub show: usize,
     /// What `now` means to an index file, RFC 3339, for answers that repeat [default: the clock]
     #[arg(long, value_name = "TIME", value_parser = now_argument)]
     pub now: Option<i64>,
     /// Seed of the bootstrap; each request without one gets this plus its number
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// Print the figures as JSON
     #[arg(long)]
