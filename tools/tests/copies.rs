@@ -189,8 +189,18 @@ fn half_an_export_is_never_taken_for_a_whole_one() {
         shortlist(["build", "--export", &wrong, "--out", &out]).failure(&[&["wrong.jsonl"], words].concat());
         assert!(!Path::new(&out).exists());
         let target = url.replace("/live", "/other");
-        shortlist(["import", &target, "--export", &wrong]).failure(words);
+        shortlist(["import", &target, "--export", &wrong]).failure(&[&["wrong.jsonl"], words].concat());
+        assert!(!shop.path("data/other").exists(), "nothing was sent");
     }
+    // The error says how far the copy goes.
+    let half = lines[..50].concat();
+    let cut = shop.write("cut.jsonl", &half);
+    let (target, all) = (url.replace("/live", "/other"), lines.len() - 2);
+    let words = ["cut.jsonl", &format!("49 of {all} lines were read"), "ends after line 50"];
+    shortlist(["import", &target, "--export", &cut]).failure(&words);
+    shortlist(["import", &target, "--export", &file, "--from", "98"]).failure(&["98 items", "--from is 98"]);
+    assert!(!shop.path("data/other").exists(), "nothing was sent");
+    shortlist(["import", &target, "--export", &file]).success();
 }
 
 #[test]

@@ -26,7 +26,8 @@ use crate::progress::{Progress, Report};
         Files are those that `build` reads: row i of the vectors belongs to item i; without --items, ids are row numbers. \
         The collection must be there (PUT /v1/collections/NAME with a schema; --export makes it), and fields of the items must be attributes \
         of its schema. Items go in batches, each on disk and found when it is counted; an item that is there already is \
-        replaced. If the import breaks off, it says from which row to go on.",
+        replaced. If the import breaks off, it says from which row to go on. Files that do not pair up, and an export that \
+        is not whole, are refused before anything is sent.",
     after_help = "Examples:\n  shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl\n  \
         shortlist import http://127.0.0.1:7700/shop --vectors v.npy --items items.jsonl --from 120000\n  \
         shortlist import http://127.0.0.1:7700/shop --export shop.jsonl.gz\n\n\
@@ -125,6 +126,7 @@ enum Source {
 impl Source {
     fn open(args: &Args, client: &Client) -> Result<Source> {
         if let Some(path) = &args.export {
+            check_export(args, path)?;
             let export = ExportReader::open(path)?;
             client.create(&export.header().schema)?;
             return Ok(Source::Export(Box::new(export)));
@@ -174,6 +176,24 @@ fn check_rows(args: &Args, path: &Path, rows: u64) -> Result<()> {
             items.display()
         );
     }
+    Ok(())
+}
+
+/// Refuses an export that is not whole before anything is sent. A pipe can be read only once: there it is told at the end.
+fn check_export(args: &Args, path: &Path) -> Result<()> {
+    if !std::fs::metadata(path).is_ok_and(|facts| facts.is_file()) {
+        return Ok(());
+    }
+    let mut export = ExportReader::open(path)?;
+    let items = export.header().items;
+    if args.from > 0 && args.from >= items {
+        bail!("{}: has {items} items, --from is {}: there is nothing to import", path.display(), args.from);
+    }
+    let progress = Progress::new(Report::choose(false, false), "check export", export.wanted());
+    while export.line()?.is_some() {
+        progress.inc(1);
+    }
+    progress.finish();
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use super::extension;
 
 /// Longest line.
 const MAX_LINE: u64 = 64 << 20;
+/// What the last line begins with.
+const END: &[u8] = b"{\"end\":";
 
 /// The lines of an export as they are, the last one checked.
 pub struct ExportLines<R> {
@@ -47,7 +49,7 @@ impl<R: BufRead> ExportLines<R> {
         if !self.line.ends_with(b"\n") {
             bail!("line {number}: has no end: the export is not whole");
         }
-        if self.line.starts_with(b"{\"end\":") {
+        if self.line.starts_with(END) {
             let end: ExportEnd =
                 serde_json::from_slice(&self.line).with_context(|| format!("line {number}"))?;
             let hash = self.hash.finalize().to_hex().to_string();
@@ -112,17 +114,29 @@ impl ExportReader {
         &self.header
     }
 
-    /// The next line; None when the export has ended as it should.
-    pub fn next(&mut self) -> Result<Option<ExportLine>> {
-        let number = self.lines.lines + 1;
-        let named = || format!("{}: line {number}", self.path.display());
-        let line = self.lines.next().with_context(|| self.path.display().to_string())?;
-        let Some(line) = line else { return Ok(None) };
-        if line.starts_with(b"{\"end\":") {
+    /// Lines between the first and the last, as the first tells.
+    pub fn wanted(&self) -> u64 {
+        self.header.items.saturating_add(self.header.deleted)
+    }
+
+    /// The next line as it is; None when the export has ended as it should. The error tells how far it goes.
+    pub fn line(&mut self) -> Result<Option<&[u8]>> {
+        let wanted = self.wanted();
+        let (path, read) = (&self.path, self.lines.lines.saturating_sub(1).min(wanted));
+        let named = || format!("{}: {read} of {wanted} lines were read", path.display());
+        if self.lines.next().with_context(named)?.is_none_or(|line| line.starts_with(END)) {
             // Reads on once more, for what must not be behind it.
-            self.lines.next().with_context(|| self.path.display().to_string())?;
+            self.lines.next().with_context(named)?;
             return Ok(None);
         }
+        Ok(Some(&self.lines.line))
+    }
+
+    /// What the next line is; None when the export has ended as it should.
+    pub fn next(&mut self) -> Result<Option<ExportLine>> {
+        let named = format!("{}: line {}", self.path.display(), self.lines.lines + 1);
+        let named = || named;
+        let Some(line) = self.line()? else { return Ok(None) };
         if line.starts_with(b"{\"deleted\":") {
             return Ok(Some(ExportLine::Deleted(serde_json::from_slice(line).with_context(named)?)));
         }
