@@ -99,43 +99,37 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
 
-    /// Calls `look` with every command and its names.
-    fn each(command: &clap::Command, names: &[String], look: &mut impl FnMut(&clap::Command, &[String])) {
-        look(command, names);
-        for below in command.get_subcommands() {
-            each(below, &[names, &[below.get_name().to_owned()]].concat(), look);
-        }
+    /// What options that take a number call their value.
+    const NUMBERS: [&str; 10] = ["N", "K", "EF", "BYTES", "MIB", "SECONDS", "SHARE", "SEQ", "ROW", "AT"];
+
+    /// Every option that takes a number, behind the names of its command.
+    fn numbers(command: &clap::Command, names: &[String]) -> Vec<Vec<String>> {
+        let is_number = |option: &&clap::Arg| {
+            let values = option.get_value_names().unwrap_or_default();
+            values.iter().any(|value| NUMBERS.contains(&value.as_str()))
+        };
+        let with = |name: String| [names, &[name]].concat();
+        let flags = command.get_arguments().filter(is_number).filter_map(clap::Arg::get_long);
+        let own = flags.map(|flag| with(format!("--{flag}")));
+        let below = command.get_subcommands().flat_map(|sub| numbers(sub, &with(sub.get_name().to_owned())));
+        own.chain(below).collect()
     }
 
     #[test]
     fn every_number_below_0_is_refused_by_its_option() {
-        let mut seen = 0;
         let commands = with_negative_numbers(Cli::command());
         commands.clone().debug_assert();
-        each(&commands, &["shortlist".to_owned()], &mut |command, names| {
-            for option in command.get_arguments().filter(|option| option.get_action().takes_values()) {
-                let is_number = |name: &clap::builder::Str| {
-                    ["N", "K", "EF", "BYTES", "MIB", "SECONDS", "SHARE", "SEQ", "ROW", "AT"]
-                        .contains(&name.as_str())
-                };
-                let Some(flag) = option
-                    .get_long()
-                    .filter(|_| option.get_value_names().is_some_and(|names| names.iter().any(is_number)))
-                else {
-                    continue;
-                };
-                seen += 1;
-                let flag = format!("--{flag}");
-                let given = names.iter().cloned().chain([flag.clone(), "-5".to_owned()]);
-                let error = commands.clone().try_get_matches_from(given).expect_err("refused").to_string();
-                let is_named = error.contains("invalid value '-5'") && error.contains(&format!("'{flag} <"));
-                // Of how many, or how much.
-                let limit = error.lines().next().unwrap_or_default().split_once(">': ");
-                let limit = limit
-                    .is_some_and(|(_, reason)| reason.contains(|c: char| c.is_ascii_digit() && c != '5'));
-                assert!(is_named && limit, "{names:?}: {error}");
-            }
-        });
-        assert!(seen > 40, "only {seen} options seen: does this test still find them?");
+        let all = numbers(&commands, &["shortlist".to_owned()]);
+        assert!(all.len() > 40, "only {all:?}: does this test still find them?");
+        for given in all {
+            let flag = given.last().cloned().unwrap_or_default();
+            let call = given.iter().map(String::as_str).chain(["-5"]);
+            let error = commands.clone().try_get_matches_from(call).expect_err("refused").to_string();
+            let is_named = error.contains(&format!("invalid value '-5' for '{flag} <"));
+            let (_, reason) =
+                error.lines().next().and_then(|line| line.split_once(">': ")).unwrap_or_default();
+            let has_limit = reason.contains(|c: char| c.is_ascii_digit() && c != '5');
+            assert!(is_named && has_limit, "{given:?}: {error}");
+        }
     }
 }
