@@ -18,6 +18,7 @@ use shortlist::collection::{
     WriteBatch, WriteSettings, publish, receive_backup, restore_backup,
 };
 use shortlist::index::{BuildOptions, IndexBuilder, Schema};
+use shortlist::log::{Disk, inspect, truncate};
 use shortlist::vector::Element;
 
 /// An export's parts; its last line must fit.
@@ -70,6 +71,7 @@ fn build(bytes: &[u8], file: &Path) {
         now: 0,
     })
     .unwrap();
+    builder.set_covers_hash(header.record_hash().unwrap());
     for item in &items {
         let row: Vec<u8> = item.vector().unwrap().iter().flat_map(|number| number.to_le_bytes()).collect();
         builder.push_rows(Element::F32, &row).unwrap();
@@ -324,6 +326,39 @@ fn segments_go_when_their_time_is_over() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     collection.checkpoint().unwrap();
     assert_eq!(collection.figures().log_segments, 1);
+}
+
+#[test]
+fn a_build_of_records_that_were_given_up_since_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path(), settings());
+    let put = |collection: &Collection, id: &str| {
+        upsert(collection, json!([{"id": id, "vector": Random(9).vector()}])).unwrap().seq
+    };
+    put(&collection, "kept");
+    put(&collection, "given up");
+    let exported = export(&collection);
+    drop((collection, catalogue));
+    let mut log = Disk::new(directory.path().join("shop/log"));
+    let segment = inspect(&log).unwrap().pop().unwrap();
+    truncate(&mut log, &segment.file, segment.bytes - 1).unwrap();
+
+    let (catalogue, collection) = open(directory.path(), settings());
+    assert_eq!((put(&collection, "second"), put(&collection, "third")), (2, 3));
+    let file = directory.path().join("built.slx");
+    build(&exported, &file);
+    let error = publish(directory.path(), &shop(), &file).unwrap_err().to_string();
+    assert!(
+        error.contains("record 2 of the log is not the one") && error.contains("export again"),
+        "{error}"
+    );
+    // An export of now is of this log.
+    build(&export(&collection), &file);
+    put(&collection, "fourth");
+    publish(directory.path(), &shop(), &file).unwrap();
+    assert_eq!(catalogue.reload().opened.len(), 1);
+    let ids = contents(&catalogue.get("shop").unwrap().index()).into_keys().collect::<Vec<_>>();
+    assert_eq!(ids, ["fourth", "kept", "second", "third"]);
 }
 
 fn back_up(collection: &Collection, out: &Path) -> u64 {

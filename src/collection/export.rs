@@ -36,6 +36,9 @@ pub struct ExportHeader {
     pub uuid: String,
     /// The sequence number whose state this is.
     pub seq: u64,
+    /// blake3 of the log's record of that number, in hexadecimal, where it is known: a build takes over only where the log has this one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub record: String,
     /// The schema document; `embedding` in it names the tower that made the vectors.
     pub schema: Value,
     /// Lines of items.
@@ -47,6 +50,14 @@ pub struct ExportHeader {
 impl ExportHeader {
     /// The version that this program writes and reads.
     pub const FORMAT: u32 = 1;
+
+    /// The record's hash, all zeros where it is not known; None when it is none.
+    pub fn record_hash(&self) -> Option<[u8; 32]> {
+        match self.record.is_empty() {
+            true => Some([0; 32]),
+            false => blake3::Hash::from_hex(&self.record).ok().map(Into::into),
+        }
+    }
 }
 
 /// An item.
@@ -147,6 +158,11 @@ impl Collection {
             collection: self.name().to_string(),
             uuid: self.manifest().collection,
             seq: capture.seq,
+            record: self
+                .inner
+                .hash_of(&index, capture.seq)
+                .map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string())
+                .unwrap_or_default(),
             schema: index.schema().to_json(),
             items: capture.slots.len() as u64,
             deleted: capture.tombstones.len() as u64,

@@ -334,15 +334,10 @@ impl Inner {
     fn write_state(&self, index: &Index, path: &Path, schema: Option<Schema>) -> Result<u64, CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
         // Nothing is committed while this is held, so index and state are of one moment.
-        let (mut checkpoint, kept, view, hash) = {
-            let commit = self.commit();
+        let (mut checkpoint, kept, view) = {
+            let _commit = self.commit();
             let checkpoint = index.checkpoint().map_err(failed)?;
-            let of = |commit: &Commit| {
-                let found = commit.positions.iter().rev().find(|position| position.seq == checkpoint.seq());
-                found.map(|position| position.hash)
-            };
-            let hash = commit.as_ref().and_then(of);
-            (checkpoint, self.register.kept(), index.view(i64::MIN), hash)
+            (checkpoint, self.register.kept(), index.view(i64::MIN))
         };
         let seq = checkpoint.seq();
         if seq > 0 {
@@ -352,8 +347,7 @@ impl Inner {
         if let Some(schema) = schema {
             checkpoint.set_schema(schema);
         }
-        let covered = index.file().header().facts.covers_hash;
-        let hash = hash.unwrap_or(if seq == index.covers() { covered } else { [0; 32] });
+        let hash = self.hash_of(index, seq).unwrap_or_default();
         write_atomically(path, |out| {
             let paced = Paced::new(out, self.settings.checkpoint_pace, &self.keeper);
             checkpoint.write(paced, hash, now_millis())
@@ -363,6 +357,16 @@ impl Inner {
         // What could not be opened must not take the place of what can.
         Index::open(path, Mode::Mapped)?;
         Ok(seq)
+    }
+
+    /// The hash of a record that an index has applied, if it is known: of those that were written last, and of that which the index file
+    /// covers.
+    pub fn hash_of(&self, index: &Index, seq: u64) -> Option<[u8; 32]> {
+        let commit = self.commit();
+        let written = commit.iter().flat_map(|commit| commit.positions.iter().rev());
+        let found = written.into_iter().find(|position| position.seq == seq).map(|position| position.hash);
+        let covered = index.file().header().facts.covers_hash;
+        found.or((seq == index.covers()).then_some(covered)).filter(|hash| *hash != [0; 32])
     }
 
     fn publish_checkpoint(&self, new: &NewFile) -> Result<(), CatalogueError> {

@@ -22,7 +22,7 @@ use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{AttributeSpec, format_time};
 use crate::index::{Index, Schema};
-use crate::log::{Disk, first_record, last_record};
+use crate::log::{Disk, Hash, differ, first_record, hash_of_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "publish.lock";
@@ -110,12 +110,12 @@ pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<M
     let index = Index::open(index_file, Mode::Mapped)?;
     let facts = index.file().header().facts.clone();
     drop(index);
-    install(dir, name, index_file, Uuid::from_bytes(facts.collection), facts.covers)
+    install(dir, name, index_file, Uuid::from_bytes(facts.collection), (facts.covers, facts.covers_hash))
 }
 
 /// Refuses a file from before the log begins: the records between them are in the current file alone. And one from after it
-/// ends: the next write would get a sequence number that the file has already.
-fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
+/// ends: the next write would get a sequence number that the file has already. And one that goes on from another record than the log has.
+fn check_covers(directory: &Path, covers: u64, hash: Hash) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
     }
@@ -125,6 +125,14 @@ fn check_covers(directory: &Path, covers: u64) -> Result<(), CatalogueError> {
     if let Some(last) = last_record(&Disk::new(&log)).map_err(failed)?.filter(|last| covers > *last) {
         let reason =
             format!("the log ends with record {last}, the file says that it covers it up to {covers}");
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
+    }
+    let found = hash_of_record(&Disk::new(&log), covers).map_err(failed)?;
+    if found.is_some_and(|found| differ(found, hash)) {
+        let reason = format!(
+            "record {covers} of the log is not the one that the file goes on from: the log was truncated since, or the file is of a \
+             collection that began with an export of this one; export again"
+        );
         return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
     }
     match first {
@@ -192,7 +200,7 @@ pub(super) fn install(
     name: &CollectionName,
     index_file: &Path,
     collection: Uuid,
-    covers: u64,
+    (covers, hash): (u64, Hash),
 ) -> Result<Manifest, CatalogueError> {
     let (directory, _lock) = enter(dir, name)?;
 
@@ -210,7 +218,7 @@ pub(super) fn install(
             return Err(CatalogueError::Manifest { path: directory, reason });
         }
         Some(current) => {
-            check_covers(&directory, covers)?;
+            check_covers(&directory, covers, hash)?;
             check_schema(&directory, &current.file, index_file, covers)?;
             current.collection.clone()
         }
@@ -350,7 +358,7 @@ mod tests {
         let name: CollectionName = "shop".parse().unwrap();
         let source = dir.path().join("built.slx");
         fs::write(&source, "one").unwrap();
-        let first = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert!(!source.exists(), "moved");
 
         let home = dir.path().join("shop");
@@ -362,7 +370,7 @@ mod tests {
         fs::write(home.join(unfinished), "left by a crash").unwrap();
 
         fs::write(&source, "two").unwrap();
-        let second = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert_eq!(second.collection, first.collection, "the collection stays the same one");
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&second));
         assert_eq!(
@@ -377,7 +385,7 @@ mod tests {
         assert_eq!(listing(&home), [&files[..], &["manifest.json", "notes.txt", "publish.lock"]].concat());
 
         fs::write(&source, "three").unwrap();
-        let third = install(dir.path(), &name, &source, Uuid::new_v4(), 0).unwrap();
+        let third = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert_eq!(third.before.as_deref(), Some(&first));
         assert!(!home.join(&second.file).exists(), "nobody served it");
         remove_strays(&home, &third.settled()).unwrap();

@@ -186,6 +186,7 @@ pub struct IndexBuilder {
     items: ItemParts,
     columns: Option<ColumnsBuilder>,
     tombstones: Tombstones,
+    covers_hash: [u8; 32],
     string_seed: u64,
     scratch: RowBuffers,
 }
@@ -210,6 +211,7 @@ impl IndexBuilder {
             items: ItemParts::new(string_seed, rows)?,
             columns: Some(columns),
             tombstones: Tombstones::default(),
+            covers_hash: [0; 32],
             string_seed,
             scratch: Default::default(),
             options,
@@ -309,6 +311,11 @@ impl IndexBuilder {
             expires_at,
         })?;
         Ok(self.items.flags.push(LIVE)?)
+    }
+
+    /// The hash of the log's record that is the last which these items cover, if it is known.
+    pub fn set_covers_hash(&mut self, hash: [u8; 32]) {
+        self.covers_hash = hash;
     }
 
     /// Remembers the version of an item that was deleted.
@@ -466,7 +473,7 @@ impl IndexBuilder {
             string_seed: self.string_seed,
             collection: self.options.collection.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes()),
             covers: self.options.covers,
-            covers_hash: [0; 32],
+            covers_hash: self.covers_hash,
             created_at: self.options.now,
             clipped_share,
             codec: *codes.codec(),

@@ -3,7 +3,7 @@
 use super::damage::against_trimming;
 use super::open::{read_whole, segment_numbers};
 use super::segment::{Flaw, HEADER_LEN, Header, file_name, first_of, walk};
-use super::{Identity, LogError, Position, Storage};
+use super::{Hash, Identity, LogError, Position, Storage};
 
 /// What a segment holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,23 @@ pub fn last_record(storage: &dyn Storage) -> Result<Option<u64>, LogError> {
     let file = file_name(first);
     let bytes = read_whole(storage, &file)?;
     Ok(Some(segment(file, first, &bytes, None, true).0.last))
+}
+
+/// Hash of a good record that the files hold, or of the one just before them; None when they do not.
+pub fn hash_of_record(storage: &dyn Storage, seq: u64) -> Result<Option<Hash>, LogError> {
+    let numbers = segment_numbers(storage)?;
+    // The segment that it is in, or else the one that begins behind it.
+    let place = numbers.partition_point(|&first| first <= seq).saturating_sub(1);
+    let Some(&first) = numbers.get(place) else { return Ok(None) };
+    let file = file_name(first);
+    let bytes = read_whole(storage, &file)?;
+    let Ok(header) = Header::check(&file, &bytes) else { return Ok(None) };
+    let mut found = (header.before.seq == seq).then_some(header.before.hash);
+    let walked = walk(&file, &bytes, header.before, &mut |record| {
+        found = if record.seq == seq { Some(record.hash) } else { found };
+        Ok::<(), LogError>(())
+    });
+    walked.map(|_| found)
 }
 
 /// Reports one segment, and where the log is after it when that is known.

@@ -9,8 +9,8 @@ mod storage;
 mod writer;
 
 pub use error::LogError;
-pub use inspect::{Damage, SegmentReport, Truncated, inspect, last_record, truncate};
-pub use open::first_record;
+pub use inspect::{Damage, SegmentReport, Truncated, hash_of_record, inspect, last_record, truncate};
+pub use open::{differ, first_record};
 pub use segment::{HEADER_LEN, MAX_PAYLOAD};
 pub use storage::{Disk, Storage};
 pub use writer::Log;

@@ -57,7 +57,7 @@ pub(super) fn read_whole(storage: &dyn Storage, file: &str) -> Result<Vec<u8>, L
 }
 
 /// Whether two hashes are both known and differ.
-fn differ(one: Hash, other: Hash) -> bool {
+pub fn differ(one: Hash, other: Hash) -> bool {
     one != other && one != Hash::default() && other != Hash::default()
 }
 

@@ -30,6 +30,10 @@ pub fn build(args: &Args, path: &Path, show: Report) -> Result<Built> {
         now: now_millis(),
     })
     .context("the build cannot begin")?;
+    let record = header
+        .record_hash()
+        .ok_or_else(|| anyhow!("{}: record {:?} is no hash", path.display(), header.record))?;
+    builder.set_covers_hash(record);
     let progress = Progress::new(show, "read export", header.items);
     let mut row = 0;
     while let Some(line) = export.next()? {
