@@ -118,6 +118,28 @@ fn an_export_is_built_published_and_catches_up() {
 }
 
 #[test]
+fn a_build_of_files_takes_no_collection_that_was_written_to_for_its_own() {
+    let shop = Shop::new();
+    let live = live(&shop.path("data"));
+    assert_eq!(live.client.put("", &schema(4)).unwrap().0, 201);
+    let vectors = shop.npy("vectors.npy", &common::vectors(3, 4));
+    let schema = shop.write("schema.json", schema(4).to_string());
+    let (place, out) = (shop.path("data/live"), shop.arg("data/live"));
+    let build = ["build", "--vectors", &vectors, "--schema", &schema, "--out", &out];
+    let before = fine(live.client.get(""))["uuid"].clone();
+    shortlist(build).success();
+    let manifest: Value = serde_json::from_slice(&common::read(&place.join("manifest.json"))).unwrap();
+    assert_eq!(manifest["collection"], before, "nothing was written: it stays the same collection");
+    drop(live);
+
+    let live = self::live(&shop.path("data"));
+    let item = json!({"id": "a", "vector": [1, 0, 0, 0]});
+    fine(live.client.post("/items", &json!({ "items": [item] })));
+    shortlist(build).failure(&["was written to", "--collection-uuid"]);
+    assert_eq!(fine(live.client.get(""))["items"], 4);
+}
+
+#[test]
 fn an_import_of_an_export_gives_the_same_items() {
     let shop = Shop::new();
     let from = live(&shop.path("from"));

@@ -48,7 +48,8 @@ impl Target {
         Ok(Target::Collection { directory: parent.to_owned(), name })
     }
 
-    /// The UUID of the collection: as given, or the published one's.
+    /// The UUID of the collection: as given, or the published one's if nothing was written to it. What was written to has a log, which
+    /// goes on from no other items than its own: only who gives the UUID says that these are.
     pub fn collection(&self, given: Option<&str>) -> Result<Option<[u8; 16]>> {
         if let Some(given) = given {
             return parse_uuid(given).map(Some).ok_or_else(|| {
@@ -58,7 +59,8 @@ impl Target {
             });
         }
         let Target::Collection { directory, name } = self else { return Ok(None) };
-        let manifest = Manifest::read(&directory.join(name.as_str()))?;
+        let directory = directory.join(name.as_str());
+        let manifest = Manifest::read(&directory)?.filter(|_| !directory.join("log").is_dir());
         Ok(manifest.and_then(|manifest| parse_uuid(&manifest.collection)))
     }
 
