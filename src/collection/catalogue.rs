@@ -283,6 +283,8 @@ impl Catalogue {
         collection.close(false);
         // Under a name that is no collection's it is gone at once, whole; what a crash leaves of it the next start removes.
         let directory = self.dir.join(name.as_str());
+        // Who is publishing into it finishes that, and what he brings goes with it.
+        let _publisher = publisher_lock(&directory)?;
         let deleted = self.dir.join(format!("{DELETED}{}", uuid::Uuid::new_v4()));
         fs::rename(&directory, &deleted).map_err(|error| CatalogueError::io("rename", &directory, error))?;
         sync_directory(&self.dir).map_err(|error| CatalogueError::io("sync", &self.dir, error))?;

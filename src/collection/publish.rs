@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -270,15 +270,25 @@ fn put_in_place(
     Ok(manifest)
 }
 
-/// Two publishers of one collection go one after the other: neither removes what the other is about to name.
+/// Two publishers of one collection go one after the other: neither removes what the other is about to name. Nor is the collection
+/// deleted meanwhile, and another made in its place.
 pub(super) fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
     let path = directory.join(LOCK);
     let lock = || -> io::Result<File> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+        loop {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // The collection may have been deleted while somebody waited.
+            if fs::metadata(&path).is_ok_and(|now| is_same(&now, &file)) {
+                return Ok(file);
+            }
+        }
     };
     lock().map_err(|error| CatalogueError::io("lock", &path, error))
+}
+
+fn is_same(one: &fs::Metadata, file: &File) -> bool {
+    file.metadata().is_ok_and(|other| (one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Moves a file, read-only and synced, by rename; by copy from another file system.
@@ -390,6 +400,31 @@ mod tests {
         assert!(!home.join(&second.file).exists(), "nobody served it");
         remove_strays(&home, &third.settled()).unwrap();
         assert_eq!(listing(&home), [third.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+    }
+
+    #[test]
+    fn who_waits_to_publish_into_what_is_deleted_publishes_into_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("shop");
+        fs::create_dir(&home).unwrap();
+        let deleting = publisher_lock(&home).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                // There may be no such directory for a moment.
+                loop {
+                    if let Ok(lock) = publisher_lock(&home) {
+                        return lock;
+                    }
+                }
+            });
+            fs::rename(&home, dir.path().join(".deleted")).unwrap();
+            fs::create_dir(&home).unwrap();
+            let other = publisher_lock(&home).unwrap();
+            drop(deleting);
+            // Of the collection that has that name now.
+            drop(other);
+            assert!(is_same(&fs::metadata(home.join(LOCK)).unwrap(), &waiting.join().unwrap()));
+        });
     }
 
     #[test]
