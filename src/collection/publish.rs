@@ -77,7 +77,7 @@ impl Manifest {
     }
 
     /// What its files cover of the log, whichever is opened.
-    pub(super) fn surely_covers(&self) -> u64 {
+    pub fn surely_covers(&self) -> u64 {
         self.before.as_ref().map_or(self.covers, |before| before.covers.min(self.covers))
     }
 
@@ -115,14 +115,16 @@ pub fn publish(dir: &Path, name: &CollectionName, index_file: &Path) -> Result<M
 
 /// Refuses a file from before the log begins: the records between them are in the current file alone. And one from after it
 /// ends: the next write would get a sequence number that the file has already. And one that goes on from another record than the log has.
-fn check_covers(directory: &Path, covers: u64, hash: Hash) -> Result<(), CatalogueError> {
+fn check_covers(directory: &Path, current: &Manifest, covers: u64, hash: Hash) -> Result<(), CatalogueError> {
     if !has_log(directory) {
         return Ok(());
     }
     let log = directory.join("log");
     let failed = |source| CatalogueError::Log { directory: log.clone(), source };
-    let first = first_record(&Disk::new(&log)).map_err(failed)?;
-    if let Some(last) = last_record(&Disk::new(&log)).map_err(failed)?.filter(|last| covers > *last) {
+    // A log without records goes on from the current file.
+    let first = first_record(&Disk::new(&log)).map_err(failed)?.unwrap_or(current.covers + 1);
+    let last = last_record(&Disk::new(&log)).map_err(failed)?.unwrap_or(current.covers);
+    if covers > last {
         let reason =
             format!("the log ends with record {last}, the file says that it covers it up to {covers}");
         return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
@@ -135,15 +137,13 @@ fn check_covers(directory: &Path, covers: u64, hash: Hash) -> Result<(), Catalog
         );
         return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
     }
-    match first {
-        Some(first) if covers + 1 < first => {
-            let reason = format!(
-                "the log begins with record {first}, the file covers it up to {covers} only: export again, newer"
-            );
-            Err(CatalogueError::Manifest { path: directory.to_owned(), reason })
-        }
-        _ => Ok(()),
+    if covers + 1 < first {
+        let reason = format!(
+            "the log begins with record {first}, the file covers it up to {covers} only: export again, newer"
+        );
+        return Err(CatalogueError::Manifest { path: directory.to_owned(), reason });
     }
+    Ok(())
 }
 
 /// Refuses a file that lacks an attribute of the collection, has it with another type, or vectors of another tower: it was
@@ -218,7 +218,7 @@ pub(super) fn install(
             return Err(CatalogueError::Manifest { path: directory, reason });
         }
         Some(current) => {
-            check_covers(&directory, covers, hash)?;
+            check_covers(&directory, current, covers, hash)?;
             check_schema(&directory, &current.file, index_file, covers)?;
             current.collection.clone()
         }

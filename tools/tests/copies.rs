@@ -140,6 +140,30 @@ fn a_build_of_files_takes_no_collection_that_was_written_to_for_its_own() {
 }
 
 #[test]
+fn a_log_that_is_cut_before_its_index_file_is_given_up_whole() {
+    let shop = Shop::new();
+    let (data, out) = (shop.path("data"), shop.arg("data/live"));
+    let running = live(&data);
+    assert_eq!(running.client.put("", &schema(4)).unwrap().0, 201);
+    write(&running.client, 0);
+    let old = shop.arg("old.jsonl");
+    export(&running.url, &old).success();
+    write(&running.client, 50);
+    running.server.stop();
+    let segment = &shortlist(["log", "inspect", "--json", &out]).json()[0];
+    let file = segment["file"].as_str().unwrap();
+    shortlist(["log", "truncate", &out, "--file", file, "--at", "100"]).success();
+
+    let running = live(&data);
+    assert_eq!(fine(running.client.get(""))["seq"], 6, "the index file has all of it");
+    // The records after that export are in no log any more.
+    shortlist(["build", "--export", &old, "--out", &out]).failure(&["begins with record 7", "export again"]);
+    write(&running.client, 100);
+    assert_eq!(fine(running.client.get(""))["seq"], 9);
+    shortlist(["build", "--export", &old, "--out", &out]).failure(&["begins with record 7", "export again"]);
+}
+
+#[test]
 fn an_import_of_an_export_gives_the_same_items() {
     let shop = Shop::new();
     let from = live(&shop.path("from"));

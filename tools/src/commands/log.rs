@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shortlist::arena::Mode;
-use shortlist::collection::{Catalogue, WriteSettings};
-use shortlist::log::{Disk, inspect, truncate};
+use shortlist::collection::{Catalogue, Manifest, WriteSettings};
+use shortlist::log::{Disk, Truncated, inspect, truncate};
 
 use crate::input::grouped;
 use crate::output;
@@ -62,13 +62,29 @@ pub fn run(args: &Args) -> Result<()> {
                 Ok(inspect(disk)?.iter().map(|segment| segment.records).sum())
             };
             let before = records(&disk)?;
-            let done = truncate(&mut disk, file, *at)?;
+            let mut done = truncate(&mut disk, file, *at)?;
+            if let Some(rest) = remove_covered(collection, &mut disk)? {
+                done.removed.extend(rest.removed);
+                done.bytes += rest.bytes;
+            }
             let (removed, given_up) = (done.removed.len(), before.saturating_sub(records(&disk)?));
             let bytes = grouped(done.bytes.into());
             output::line(format!(
                 "gave up {bytes} bytes with {given_up} sound records, {removed} segments removed"
             ))
         }
+    }
+}
+
+/// Removes all of a log that ends before what the index file covers: a log goes on from its file, and every record of this one is in it.
+fn remove_covered(collection: &Path, disk: &mut Disk) -> Result<Option<Truncated>> {
+    let segments = inspect(disk)?;
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(None) };
+    let parent = collection.parent().unwrap_or(Path::new("."));
+    let directory = if collection.join("log").is_dir() { collection } else { parent };
+    match Manifest::read(directory)? {
+        Some(manifest) if last.last < manifest.surely_covers() => Ok(Some(truncate(disk, &first.file, 0)?)),
+        _ => Ok(None),
     }
 }
 
