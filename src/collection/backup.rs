@@ -169,8 +169,12 @@ pub fn restore_backup(
     if items != manifest.items {
         return Err(wrong(&source, format!("it has {items} items, {MANIFEST} says {}", manifest.items)));
     }
-    install_new(dir, &name, &staged.0, Uuid::new_v4(), manifest.seq)?;
-    Ok((name, manifest))
+    match install_new(dir, &name, Uuid::new_v4(), manifest.seq, |_| Ok(staged.0.clone()))? {
+        true => Ok((name, manifest)),
+        false => {
+            Err(wrong(&directory, "was made meanwhile: restore it under another name, or delete it first"))
+        }
+    }
 }
 
 /// A file that is removed unless it was moved to its place.

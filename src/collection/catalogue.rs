@@ -236,18 +236,16 @@ impl Catalogue {
             return has_schema(&collection, &schema).map(|()| false);
         }
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have been published since the last look: that is taken up, not overwritten.
+        // It may have been published since the last look, or be published now: that is taken up, not overwritten.
         if self.get(name.as_str()).is_none() {
             self.take_up(name)?;
         }
         if let Some(collection) = self.get(name.as_str()) {
             return has_schema(&collection, &schema).map(|()| false);
         }
-        let directory = self.dir.join(name.as_str());
-        fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
         let collection = uuid::Uuid::new_v4();
         let options = BuildOptions {
-            schema,
+            schema: schema.clone(),
             rows: 0,
             threads: 1,
             seed: collection.as_u64_pair().0,
@@ -256,11 +254,16 @@ impl Catalogue {
             lineage: serde_json::json!({"created": "over HTTP"}),
             now: now_millis(),
         };
-        let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
-        IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
-        install_new(&self.dir, name, &file, collection, 0)?;
+        let made = install_new(&self.dir, name, collection, 0, |directory| {
+            let file = directory.join(format!("index-{}.slx", uuid::Uuid::new_v4()));
+            IndexBuilder::new(options)?.finish(&file, &|_, _, _| ())?;
+            Ok(file)
+        })?;
         self.take_up(name)?;
-        Ok(true)
+        match self.get(name.as_str()) {
+            Some(collection) => has_schema(&collection, &schema).map(|()| made),
+            None => Ok(made),
+        }
     }
 
     /// Opens a collection that is not served yet, if there is one of the name. Under the lock of reloads.

@@ -229,20 +229,26 @@ pub(super) fn install(
     put_in_place(&directory, index_file, collection, covers, before)
 }
 
-/// As `install`, of a collection that is not there yet; one that is, is left alone.
+/// As `install`, of a collection that is not there yet; one that is, is left alone, and the answer is false. `make` is told the
+/// collection's directory and gives the file.
 pub(super) fn install_new(
     dir: &Path,
     name: &CollectionName,
-    index_file: &Path,
     collection: Uuid,
     covers: u64,
-) -> Result<Manifest, CatalogueError> {
+    make: impl FnOnce(&Path) -> Result<PathBuf, CatalogueError>,
+) -> Result<bool, CatalogueError> {
     let (directory, _lock) = enter(dir, name)?;
-    if Manifest::read(&directory)?.is_some() || has_log(&directory) {
-        let reason = "a collection of that name was made meanwhile".to_owned();
+    if Manifest::read(&directory)?.is_some() {
+        return Ok(false);
+    }
+    if has_log(&directory) {
+        let reason = "there is a log, and no manifest".to_owned();
         return Err(CatalogueError::Manifest { path: directory, reason });
     }
-    put_in_place(&directory, index_file, collection.to_string(), covers, None)
+    let file = make(&directory)?;
+    put_in_place(&directory, &file, collection.to_string(), covers, None)?;
+    Ok(true)
 }
 
 /// The directory of a collection, made if it is not there, and the lock of its publishers.
