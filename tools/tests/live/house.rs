@@ -204,25 +204,36 @@ impl Drop for Server {
 /// Status and JSON of an answer. An error is a broken connection: nobody knows what became of the request.
 pub type Answer = Result<(u16, Value), String>;
 
-/// One connection to the collection `live`.
+/// One connection to a collection, `live` unless it is said.
 pub struct Client {
     agent: ureq::Agent,
     server: String,
+    collection: String,
 }
 
 impl Client {
     pub fn new(address: &str) -> Client {
+        Client::of(address, "live")
+    }
+
+    pub fn of(address: &str, collection: &str) -> Client {
         let config = ureq::Agent::config_builder();
         let config = config.timeout_global(Some(PATIENCE)).http_status_as_error(false).proxy(None);
-        Client { agent: config.build().into(), server: format!("http://{address}") }
+        let (server, collection) = (format!("http://{address}"), collection.to_owned());
+        Client { agent: config.build().into(), server, collection }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}/v1/collections/live{path}", self.server)
+        format!("{}/v1/collections/{}{path}", self.server, self.collection)
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        read(self.agent.get(self.url(path)).call())
+        self.text(path).map(document)
+    }
+
+    /// Status and text of an answer, which need not be a document of JSON.
+    pub fn text(&self, path: &str) -> Result<(u16, String), String> {
+        read_text(self.agent.get(self.url(path)).call())
     }
 
     pub fn put(&self, path: &str, body: &Value) -> Answer {
@@ -247,11 +258,20 @@ impl Client {
     }
 }
 
-fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+type Response = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+fn read(answer: Response) -> Answer {
+    read_text(answer).map(document)
+}
+
+fn document((status, text): (u16, String)) -> (u16, Value) {
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+fn read_text(answer: Response) -> Result<(u16, String), String> {
     let mut answer = answer.map_err(|error| error.to_string())?;
     let text = answer.body_mut().with_config().limit(1 << 30).read_to_string();
-    let document = serde_json::from_str(&text.map_err(|error| error.to_string())?);
-    Ok((answer.status().as_u16(), document.unwrap_or(Value::Null)))
+    Ok((answer.status().as_u16(), text.map_err(|error| error.to_string())?))
 }
 
 /// The JSON of an answer that must be 200.
