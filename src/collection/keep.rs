@@ -121,6 +121,8 @@ pub(super) struct NewFile {
     pub path: PathBuf,
     /// What it covers of the log.
     pub seq: u64,
+    /// Its codes are better than those of the index that answers.
+    pub recoded: bool,
 }
 
 impl Inner {
@@ -246,8 +248,8 @@ impl Inner {
         }
     }
 
-    /// Writes a checkpoint, publishes it, drops the log that it covers; and, if it `may_reopen`, reopens when that frees
-    /// enough. Blocking.
+    /// Writes a checkpoint, publishes it, drops the log that it covers; and reopens when its codes are better, or, if it `may_reopen`,
+    /// when that frees enough. Blocking.
     pub fn checkpoint(&self, may_reopen: bool) -> Result<(), CatalogueError> {
         self.checkpoint_and(may_reopen, false)
     }
@@ -274,7 +276,7 @@ impl Inner {
         }
         self.note_checkpoint(&new, started);
         drop(index);
-        if reopens { self.reopen(&new.path) } else { Ok(()) }
+        if reopens || new.recoded && !self.keeper.is_stopped() { self.reopen(&new.path) } else { Ok(()) }
     }
 
     /// What the log need not keep any more, now that an index file covers it up to `seq`.
@@ -327,11 +329,17 @@ impl Inner {
         self.rotate_log();
         let name = format!("index-{}.slx", Uuid::new_v4());
         let path = self.directory.join(&name);
-        let seq = self.write_state(index, &path, schema)?;
-        Ok(NewFile { name, path, seq })
+        let (seq, recoded) = self.write_state(index, &path, schema)?;
+        Ok(NewFile { name, path, seq, recoded })
     }
 
-    fn write_state(&self, index: &Index, path: &Path, schema: Option<Schema>) -> Result<u64, CatalogueError> {
+    /// Writes a file; what it covers of the log, and whether its codes are better than the index's.
+    fn write_state(
+        &self,
+        index: &Index,
+        path: &Path,
+        schema: Option<Schema>,
+    ) -> Result<(u64, bool), CatalogueError> {
         let failed = |source: FileError| CatalogueError::Checkpoint { path: path.to_owned(), source };
         // Nothing is committed while this is held, so index and state are of one moment.
         let (mut checkpoint, kept, view) = {
@@ -348,7 +356,7 @@ impl Inner {
             checkpoint.set_schema(schema);
         }
         let hash = self.hash_of(index, seq).unwrap_or_default();
-        write_atomically(path, |out| {
+        let recoded = write_atomically(path, |out| {
             let paced = Paced::new(out, self.settings.checkpoint_pace, &self.keeper);
             checkpoint.write(paced, hash, now_millis())
         })
@@ -356,7 +364,7 @@ impl Inner {
         seal(path).map_err(|error| CatalogueError::io("sync", path, error))?;
         // What could not be opened must not take the place of what can.
         Index::open(path, Mode::Mapped)?;
-        Ok(seq)
+        Ok((seq, recoded))
     }
 
     /// The hash of a record that an index has applied, if it is known: of those that were written last, and of that which the index file

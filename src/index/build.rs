@@ -22,10 +22,7 @@ use crate::arena::{ArenaError, Array};
 use crate::attributes::{Columns, ColumnsBuilder, ColumnsError, Value};
 use crate::file::{self, FileError};
 use crate::graph::{self, BuildParams, Graph, GraphError};
-use crate::vector::{CodeKind, Codec, Codes, Element, Metric};
-
-/// Vectors that the codec is trained on, at most.
-const TRAINING_SAMPLE: usize = 20_000;
+use crate::vector::{CodeKind, Codec, Codes, Element, Metric, sample_size};
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -393,7 +390,8 @@ impl IndexBuilder {
         let bound = self.norms.iter().copied().fold(0.0, f32::max);
         let (mut sample, mut numbers) = (Vec::new(), Vec::new());
         let trained = CodeKind::of(schema.metric, schema.element)[0].is_trained();
-        for node in (0..nodes).step_by(nodes.div_ceil(TRAINING_SAMPLE).max(1)).filter(|_| trained) {
+        let step = nodes.div_ceil(sample_size(schema.dimension)).max(1);
+        for node in (0..nodes).step_by(step).filter(|_| trained) {
             self.numbers(node, &mut numbers);
             sample.extend_from_slice(&numbers);
         }

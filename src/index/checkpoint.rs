@@ -22,11 +22,12 @@ use crate::attributes::{Columns, ItemFacts};
 use crate::file::FileError;
 use crate::graph::{self, BuildParams, Graph, GraphError, GraphParts, Reach, Snapshot};
 use crate::priority::{KEEPING, give_way, give_way_now, step_back};
-use crate::vector::{CodeKind, Codec, Codes};
+use crate::vector::{CodeKind, Codec, Codes, sample_size};
 
 const NONE: u32 = u32::MAX;
-/// Vectors that decide whether codes are made afresh, at most.
-const SAMPLE: usize = 20_000;
+/// Codes that were trained on fewer vectors are made afresh when there are so many times as many.
+const FEW: usize = 20_000;
+const GROWN: usize = 4;
 /// Codes of so many times the step that they should have had did not tell vectors apart well enough to link them.
 const COARSER: f32 = 4.0;
 
@@ -98,8 +99,9 @@ impl Checkpoint<'_> {
         self.schema = Some(schema);
     }
 
-    /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Blocking.
-    pub fn write<W: Write + Seek>(&self, out: W, covers_hash: [u8; 32], now: i64) -> Result<(), FileError> {
+    /// Writes the file; `covers_hash` is the hash of the log's record of this sequence number. Whether its codes are better than
+    /// those that the index goes on with. Blocking.
+    pub fn write<W: Write + Seek>(&self, out: W, covers_hash: [u8; 32], now: i64) -> Result<bool, FileError> {
         let index = self.index;
         self.snapshot.complete(&index.graph, &index.linker);
         index.linker.end_snapshot();
@@ -171,7 +173,8 @@ impl Checkpoint<'_> {
             state: &self.state,
             graph: &mut graph,
         }
-        .write(out)
+        .write(out)?;
+        Ok(codes.is_some())
     }
 
     fn layout(&self) -> Layout {
@@ -295,7 +298,7 @@ impl Checkpoint<'_> {
         }
         let (mut sample, mut numbers, mut row) = (Vec::new(), Vec::new(), vec![0; codec.stride()]);
         let (mut clipped, mut bound, mut late) = (0, 0.0f32, 0);
-        let step = layout.nodes.len().div_ceil(SAMPLE).max(1);
+        let step = layout.nodes.len().div_ceil(sample_size(index.schema.dimension)).max(1);
         for &node in layout.nodes.iter().step_by(step) {
             give_way();
             index.numbers(node, &mut numbers);
@@ -307,7 +310,9 @@ impl Checkpoint<'_> {
         }
         let sampled = layout.nodes.len().div_ceil(step);
         let off = clipped * 100 > sample.len() || (codec.kind == CodeKind::ScaledI8 && late * 100 > sampled);
-        if !(off || index.base_nodes == 0) || sampled == 0 {
+        // What was trained on few does not hold for many.
+        let young = index.base_nodes < FEW && layout.nodes.len() >= GROWN * index.base_nodes;
+        if !(off || young) || sampled == 0 {
             return Ok(None);
         }
         let schema = &index.schema;

@@ -25,7 +25,7 @@ use super::row::RowBuffers;
 use crate::arena::{ArenaError, SlotTable};
 use crate::attributes::{Bitset, Cell, ColumnsError};
 use crate::graph::{self, Swept, Work};
-use crate::vector::{CodeKind, Codec, Metric};
+use crate::vector::{CodeKind, Codec, LEAST_STEP, Metric};
 
 /// Nodes of a graph below this are linked one after the other, as in a build.
 const SERIAL: usize = 500;
@@ -468,14 +468,14 @@ impl Index {
     fn first_codec(&self, sample: &[f32], bound: f32) -> Codec {
         let schema = &self.schema;
         let mut codec =
-            Codec::train(schema.metric, schema.element, schema.dimension, sample, bound * STRETCH);
+            Codec::begin(schema.metric, schema.element, schema.dimension, sample, bound * STRETCH);
         match codec.kind {
             CodeKind::UnitI8 => {
                 // The numbers of a vector of length 1 spread around 0 by one over the root of their count.
                 let usual = 4.0 / (schema.dimension as f32).sqrt() / 127.0;
                 codec.scale = (codec.scale * STRETCH).max(usual).min(1.0 / 127.0);
             }
-            CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => {
+            CodeKind::AffineU8 => {
                 let (mut low, mut high) = (codec.offset, codec.offset + 255.0 * codec.scale);
                 if sample.len() < FEW * schema.dimension {
                     // Few say little of the others: as far on the other side of 0, then, and what does not spread at all has a reach too.
@@ -483,15 +483,16 @@ impl Index {
                     let alike = sample.iter().all(|number| number == &sample[0]);
                     (low, high) = if alike { (-size, size) } else { (low.min(-size), high.max(size)) };
                 }
-                let reach = ((high - low) * STRETCH).max(f32::MIN_POSITIVE * 256.0);
+                // Of nothing but zeros, any.
+                let reach = if high > low { (high - low) * STRETCH } else { 2.0 };
                 codec.offset = (low + high - reach) / 2.0;
-                codec.scale = reach / 255.0;
+                codec.scale = (reach / 255.0).max(LEAST_STEP);
             }
             CodeKind::UnitU4 => {
                 // As if they were normally distributed, unless those that are known are larger.
                 codec.scale = codec.scale.max(Codec::usual_nibble_step(schema.dimension));
             }
-            CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32 => {}
+            _ => {}
         }
         codec
     }

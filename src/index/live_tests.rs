@@ -86,8 +86,12 @@ pub(super) struct Tester {
 
 impl Tester {
     pub(super) fn new(metric: Metric, element: Element, seed: u64) -> Tester {
+        Tester::of(metric, element, DIMENSION, seed)
+    }
+
+    fn of(metric: Metric, element: Element, dimension: usize, seed: u64) -> Tester {
         let directory = tempfile::tempdir().expect("directory");
-        let path = empty_index(directory.path(), metric, element, DIMENSION);
+        let path = empty_index(directory.path(), metric, element, dimension);
         let index = Index::open_roomy(&path, Mode::Mapped, ROOM).expect("open");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
         let (model, random) = (BTreeMap::new(), Random(seed));
@@ -563,6 +567,46 @@ fn what_vectors_have_in_common_does_not_spoil_the_codes() {
         put_all(&mut tester, "later", vectors(size(2_000, 1_000)).into_iter());
         let recall = recall_of_walks(&mut tester, &queries);
         assert!(recall >= 0.98, "{metric}: {recall} after more were put");
+    }
+}
+
+#[test]
+fn whatever_comes_first_the_codes_are_those_of_all_after_a_checkpoint() {
+    let mut random = Random(6);
+    let mut spread = |dimension: usize, centre: f32| -> Vec<f32> {
+        let few: [f32; 8] = std::array::from_fn(|_| random.number());
+        let along =
+            |at: usize| few.iter().zip(1..).map(move |(x, k)| x * Random(1_000 * k + at as u64).number());
+        (0..dimension).map(|at| centre + along(at).sum::<f32>()).collect()
+    };
+    let one = spread(300, 2.0);
+    let cases: [(&str, Metric, usize, Vec<Vec<f32>>); 5] = [
+        ("a cone", Metric::Cosine, 300, (0..1_000).map(|_| spread(300, 2.0)).collect()),
+        ("few", Metric::Cosine, 300, (0..40).map(|_| spread(300, 2.0)).collect()),
+        ("copies", Metric::Cosine, 300, vec![one; 300]),
+        ("another cone", Metric::Cosine, 300, (0..300).map(|_| spread(300, -2.0)).collect()),
+        ("nothing", Metric::L2, 300, vec![vec![0.0; 300]]),
+    ];
+    for (name, metric, dimension, first) in cases {
+        for restarts in [false, true] {
+            let mut tester = Tester::of(metric, Element::F32, dimension, 5);
+            put_all(&mut tester, "first", first.iter().cloned());
+            if restarts {
+                tester.checkpoint(0);
+            }
+            let others: Vec<Vec<f32>> = (0..size(5_000, 1_500)).map(|_| spread(dimension, 2.0)).collect();
+            put_all(&mut tester, "other", others.into_iter());
+            let queries: Vec<Vec<f32>> = (0..20).map(|_| spread(dimension, 2.0)).collect();
+            let live = recall_of_walks(&mut tester, &queries);
+            // Bytes that were cut for zeros tell nothing; those for a single vector or another cone, something.
+            assert!(live >= 0.9 || !matches!(name, "a cone"), "{name}: {live} before the checkpoint");
+            tester.checkpoint(0);
+            let recall = recall_of_walks(&mut tester, &queries);
+            assert!(
+                recall >= 0.98,
+                "{name}, restarted {restarts}: {live} before the checkpoint, {recall} after"
+            );
+        }
     }
 }
 

@@ -150,12 +150,17 @@ fn assemble(file: IndexFile, mode: Mode, room: usize, codec: Option<Codec>) -> R
     let row_len = schema.dimension * schema.element.size();
     let open = Sections { file: &file, mode, room };
     let (graph, params) = open.graph(nodes)?;
+    // Codes of a codec that is given are not those of the file, which has none.
+    let begins = codec.is_some() && nodes == 0;
     let codec = codec.map_or_else(|| open.codec(&schema), Ok)?;
     let vectors = open.array(Kind::Vectors, row_len, nodes, Some(mode))?;
     let (codes, vectors) = match codec.kind {
         CodeKind::Raw => (Codes::new(codec, vectors), None),
         _ => {
-            let rows = open.array(Kind::Codes, codec.stride(), nodes, Some(mode))?;
+            let rows = match begins {
+                true => Array::with_capacity(room.saturating_mul(codec.stride()))?,
+                false => open.array(Kind::Codes, codec.stride(), nodes, Some(mode))?,
+            };
             (Codes::new(codec, rows), Some(vectors))
         }
     };

@@ -12,7 +12,7 @@
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //!
 //! This is scalar quantisation (SQ8, SQ4). The clip is the one with the least error over a sample: squared for unit-i8
-//! and unit-u4, absolute for affine-u8. Rows but raw ones are zero-padded to a multiple of 32 bytes.
+//! and unit-u4, absolute for the affine ones. Rows but raw ones are zero-padded to a multiple of 32 bytes.
 //!
 //! Of few numbers the errors do not cancel: a quarter of a million points of a plane fall on 65,536 codes. There the
 //! vectors themselves, which are hardly longer than codes, are compared; and so are vectors of which training finds that codes
@@ -22,8 +22,8 @@
 //! say what is common. So it is taken off. That leaves distances as they are, and the squared distance of unit vectors is 2 minus twice
 //! their cosine.
 //!
-//! A query of `l2` far outside of what bytes can hold (a user vector of another model than the items', say) stays f32, in steps
-//! of the code: cut to 0..=255, it would lie in another direction from the items.
+//! A query far outside of what bytes of Euclidean distance can hold (a user vector of another model than the items', say) stays f32, in
+//! steps of the code: cut to 0..=255, it would lie in another direction from the items.
 //!
 //! Half the bytes are half the cache misses, and of many numbers the errors cancel: at 384 dimensions the 16 levels of
 //! unit-u4 are off by 0.005 of a cosine. The rotation sees to it that they cancel in whatever vectors; should they not all the
@@ -49,6 +49,9 @@ use super::{Element, Metric};
 const PAD: usize = 32;
 /// From this square of their mean's length on, unit vectors count as having much in common.
 const CONE: f32 = 0.5;
+/// The numbers of unit vectors, around any centre, lie within so much over the root of their count: four standard deviations of
+/// two that have nothing in common.
+const CONE_REACH: f32 = 5.7;
 /// What is common to vectors of `l2` is taken off when the step gets smaller by this factor.
 const CENTRED: f32 = 0.7;
 /// The mean of fewer vectors says little.
@@ -183,7 +186,8 @@ impl Codec {
     /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all: the shortest
     /// codes that tell these apart.
     pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
-        let codec = Codec::shortest(metric, element, dimension, sample, bound);
+        let centred = Codec::train_centred(metric, element, dimension, sample, bound);
+        let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample, bound));
         if matches!(codec.kind, CodeKind::Raw | CodeKind::ScaledI8) || tells_apart(&codec, sample) {
             return codec;
         }
@@ -196,6 +200,19 @@ impl Codec {
         codec.floats()
     }
 
+    /// A codec for vectors of which only the first are known: what they have in common may not be what all have, so codes keep the
+    /// reach that unit vectors have around any centre; and what these few would show of a finer choice says little.
+    pub fn begin(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
+        let cone = Codec::train_centred(metric, element, dimension, sample, bound);
+        let Some(codec) = cone.filter(|codec| codec.kind == CodeKind::ConeU8) else {
+            return Codec::shortest(metric, element, dimension, sample, bound);
+        };
+        let reach = CONE_REACH / (dimension as f32).sqrt();
+        let (low, high) = (codec.offset, codec.offset + 255.0 * codec.scale);
+        let (low, high) = (low.min(-reach), high.max(reach));
+        Codec { scale: (high - low) / 255.0, offset: low, ..codec }
+    }
+
     /// The codec of `l2` or cosine that keeps vectors as they are.
     pub(super) fn floats(&self) -> Codec {
         let is_l2 = matches!(self.kind, CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8);
@@ -203,10 +220,8 @@ impl Codec {
         Codec { kind, scale: 1.0, offset: 0.0, centre: Arc::new([]), ..self.clone() }
     }
 
+    /// The shortest codes for vectors that have little in common.
     fn shortest(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
-        if let Some(codec) = Codec::train_centred(metric, element, dimension, sample, bound) {
-            return codec;
-        }
         let may_be_nibbles = metric == Metric::Cosine && dimension >= NIBBLES_FROM;
         let few =
             if may_be_nibbles { nibble_scale(&rotated(sample, dimension), dimension) } else { (1.0, 1.0) };

@@ -17,3 +17,4 @@ pub use codes::Codes;
 pub use element::{Element, ElementError};
 pub use kernel::{Backend, Kernel, Operation, Rows};
 pub use metric::Metric;
+pub use train::{LEAST_STEP, sample_size};

@@ -32,13 +32,17 @@ fn share_found(codec: &Codec, sample: &[f32]) -> Result<f64, ArenaError> {
         return Ok(1.0);
     }
     let (coarse, fine) = (coded(codec.clone(), sample)?, coded(codec.floats(), sample)?);
-    let (mut found, mut wanted) = (0, 0);
+    let (mut found, mut wanted, mut distances) = (0, 0, Vec::new());
     for probe in (0..count).step_by(count / PROBES) {
         let vector = &sample[probe * dimension..][..dimension];
-        let near = nearest(&fine, vector, NEAREST);
-        let by_code = nearest(&coarse, vector, BY_CODE);
-        found += near.iter().filter(|one| by_code.contains(one)).count();
-        wanted += near.len();
+        let query = fine.codec().encode_query(vector);
+        let (near, by_code) = (nearest(&fine, vector, NEAREST), nearest(&coarse, vector, BY_CODE));
+        fine.distances(&query, &near, &mut distances);
+        let last = distances.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        fine.distances(&query, &by_code, &mut distances);
+        // Of equally near ones, any.
+        found += distances.iter().filter(|&&distance| distance <= last).count().min(NEAREST);
+        wanted += NEAREST;
     }
     Ok(found as f64 / wanted as f64)
 }

@@ -2,6 +2,11 @@
 
 use super::code::{Codec, MIDDLE};
 
+/// Vectors that a codec is trained on, at most: enough for their numbers' range, and no more than 64 MB of them.
+pub fn sample_size(dimension: usize) -> usize {
+    20_000.min((1 << 24) / dimension.max(1))
+}
+
 /// The step of 16 levels with the least squared error over numbers of a normal distribution, in standard deviations
 /// (Max 1960, "Quantizing for minimum distortion").
 pub(super) const NORMAL_STEP: f32 = 0.3352;
@@ -42,6 +47,9 @@ pub(super) fn symmetric_scale(sample: &[f32]) -> f32 {
 /// Numbers of a sample that are rounded to see what that costs, about.
 const ROUNDED: usize = 1 << 16;
 
+/// The least step of 256 levels: its square is not lost in an f32.
+pub const LEAST_STEP: f32 = 1e-18;
+
 /// Step and offset of 256 levels with the least absolute error over `sample`: what lies in the tails is cut, each tail
 /// by itself. (Squared error would let a single far value stretch the levels over nothing.)
 pub(super) fn affine_scale(sample: &[f32]) -> (f32, f32) {
@@ -71,7 +79,7 @@ pub(super) fn affine_scale(sample: &[f32]) -> (f32, f32) {
         .iter()
         .flat_map(|&low| TAILS.iter().map(move |&high| ends((low, high))))
         .filter(|(low, high)| high > low)
-        .map(|(low, high)| (error(low, high), ((high - low) / 255.0).max(f32::MIN_POSITIVE), low))
+        .map(|(low, high)| (error(low, high), ((high - low) / 255.0).max(LEAST_STEP), low))
         .min_by(|a, b| a.0.total_cmp(&b.0))
         .map_or((1.0, sorted[last / 2]), |(_, step, low)| (step, low))
 }
