@@ -243,7 +243,7 @@ fn a_published_collection_answers_as_its_file_does() {
     };
     let (from_file, from_server) = (ask(&file, &["--json"]).json(), ask(&url, &["--json"]).json());
     assert_eq!(from_file["results"], from_server["results"]);
-    ask(&url, &["--limit", "0"]).failure(&["limit", "0", "10000", "400"]);
+    ask(&url, &["--limit", "10001"]).failure(&["limit", "10001", "10000", "400"]);
     ask(&url, &["--filter", r#"{"colour": "red"}"#]).failure(&["\"colour\"", "/filter", "400"]);
     ask(&format!("http://{}/other", server.address), &[]).failure(&["other", "404"]);
     let log = server.stop();
