@@ -47,10 +47,10 @@ impl Deadline {
         Deadline::new(When::After(work))
     }
 
-    /// One that comes so much later than this.
+    /// One that comes so much later than this; than now, if this has passed.
     pub fn later(&self, by: Duration) -> Deadline {
         Deadline::new(match self.when {
-            When::At(at) => at.checked_add(by).map_or(When::Never, When::At),
+            When::At(at) => at.max(Instant::now()).checked_add(by).map_or(When::Never, When::At),
             #[cfg(test)]
             When::After(work) => When::After(work + by.as_nanos() as usize),
             When::Never => When::Never,

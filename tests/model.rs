@@ -525,7 +525,7 @@ fn is_what_a_map_would_be(metric: &'static str, seed: u64) {
 
 #[test]
 fn a_collection_is_what_a_map_would_be_under_l2() {
-    is_what_a_map_would_be("l2", 1);
+    is_what_a_map_would_be("l2", 4);
 }
 
 #[test]

@@ -427,6 +427,7 @@ fn a_crash_leaves_the_old_schema_or_the_new_one() {
     let (catalogue, collection) = open(&before);
     house::churn(&collection, &mut random, 40);
     delete(&collection, json!(["i1", "i2", "i3"])).unwrap();
+    upsert(&collection, json!([{"id": "i4", "vector": random.vector()}])).unwrap();
     patch(
         &collection,
         json!([{"id": "i4", "attributes": {"n": 1, "tags": ["z"], "price": 2, "colour": "red"}}]),

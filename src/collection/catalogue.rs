@@ -370,6 +370,8 @@ impl Catalogue {
         let Some(found) = Manifest::read(&directory)? else { return Ok(Found::None) };
         let refuse = |current: &Collection, error: &CatalogueError| {
             *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+            // What is put back removes every file but its own: no checkpoint may be about to name one.
+            let _one = current.inner.keeper.one_at_a_time();
             let publisher = publisher_lock(&directory);
             if publisher.is_ok() && Manifest::read(&directory).is_ok_and(|now| now.as_ref() == Some(&found)) {
                 current.inner.put_back(error);
@@ -390,7 +392,9 @@ impl Catalogue {
         }
         let opened = self.open_published(name, &directory, current.is_none());
         if let (Err(error), Some(current)) = (&opened, current) {
-            refuse(current, error);
+            if !self.startup.is_stopped() && is_for_good(error) {
+                refuse(current, error);
+            }
             current.resume();
         }
         let opened = opened?;
@@ -417,7 +421,7 @@ impl Catalogue {
         let missing = || CatalogueError::io("read", directory, std::io::ErrorKind::NotFound.into());
         let manifest = Manifest::read(directory)?.ok_or_else(missing)?;
         let opened = match (open(manifest.clone()), manifest.before) {
-            (Err(error), Some(before)) if or_before && !self.startup.is_stopped() => {
+            (Err(error), Some(before)) if or_before && !self.startup.is_stopped() && is_for_good(&error) => {
                 let Ok(opened) = open(*before) else { return Err(error) };
                 opened.inner.put_back(&error);
                 return Ok(opened);
@@ -427,6 +431,11 @@ impl Catalogue {
         opened.inner.settle();
         Ok(opened)
     }
+}
+
+/// Whether what was published will not open the next time either: want of memory or of a disk's answer says nothing of it.
+fn is_for_good(error: &CatalogueError) -> bool {
+    !matches!(error, CatalogueError::Io { .. })
 }
 
 /// What a manifest names.

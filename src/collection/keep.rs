@@ -276,7 +276,16 @@ impl Inner {
         }
         self.note_checkpoint(&new, started);
         drop(index);
-        if reopens || new.recoded && !self.keeper.is_stopped() { self.reopen(&new.path) } else { Ok(()) }
+        if reopens {
+            return self.reopen(&new.path);
+        }
+        if new.recoded
+            && !self.keeper.is_stopped()
+            && let Err(error) = self.reopen(&new.path)
+        {
+            tracing::warn!(collection = %self.name, "the checkpoint's better codes wait for the next one: {error}");
+        }
+        Ok(())
     }
 
     /// What the log need not keep any more, now that an index file covers it up to `seq`.
@@ -391,6 +400,9 @@ impl Inner {
         if Manifest::read(&self.directory)?.as_ref() != Some(&manifest) {
             let reason = "another index was published meanwhile, or the collection deleted".to_owned();
             return Err(CatalogueError::Manifest { path: self.directory.clone(), reason });
+        }
+        if let Err(error) = fs::metadata(&new.path) {
+            return Err(CatalogueError::io("find", &new.path, error));
         }
         let published_at = format_time(now_millis());
         let new = Manifest { file: new.name.clone(), published_at, covers: new.seq, ..manifest.settled() };

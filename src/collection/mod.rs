@@ -64,7 +64,7 @@ pub use export::{Export, ExportDeleted, ExportEnd, ExportHeader, ExportItem};
 pub use limits::SearchLimits;
 pub use name::CollectionName;
 pub use once::OnceKey;
-pub use publish::{Manifest, publish};
+pub use publish::{Manifest, publish, withdraw};
 pub use recipe::Recipe;
 pub use request::{
     Exclude, GroupBy, OrderBy, QueryDocument, Return, SearchRequest, SourceDocument, Strategy, WeightedItem,

@@ -260,6 +260,23 @@ fn enter(dir: &Path, name: &CollectionName) -> Result<(PathBuf, File), Catalogue
     Ok((directory, lock))
 }
 
+/// Withdraws a publication that no server has taken up if what was there before covers more of the log; the file that is withdrawn.
+/// For who is about to give up records of the log: that one has them, and would go when the other is opened.
+pub fn withdraw(directory: &Path) -> Result<Option<String>, CatalogueError> {
+    let Some(before) = Manifest::read(directory)?.and_then(|manifest| manifest.before) else {
+        return Ok(None);
+    };
+    let _publisher = publisher_lock(directory)?;
+    match Manifest::read(directory)? {
+        Some(now) if now.before.as_ref() == Some(&before) && before.covers > now.covers => {
+            before.write(directory)?;
+            remove_strays(directory, &before)?;
+            Ok(Some(now.file))
+        }
+        _ => Ok(None),
+    }
+}
+
 fn put_in_place(
     directory: &Path,
     index_file: &Path,
@@ -400,12 +417,29 @@ mod tests {
         files.sort_unstable();
         assert_eq!(listing(&home), [&files[..], &["manifest.json", "notes.txt", "publish.lock"]].concat());
 
+        assert_eq!(withdraw(&home).unwrap(), None, "it covers as much");
+
         fs::write(&source, "three").unwrap();
         let third = install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
         assert_eq!(third.before.as_deref(), Some(&first));
         assert!(!home.join(&second.file).exists(), "nobody served it");
         remove_strays(&home, &third.settled()).unwrap();
         assert_eq!(listing(&home), [third.file.as_str(), "manifest.json", "notes.txt", "publish.lock"]);
+    }
+
+    #[test]
+    fn what_is_withdrawn_leaves_what_was_there_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (name, home) = ("shop".parse().unwrap(), dir.path().join("shop"));
+        let source = dir.path().join("built.slx");
+        fs::write(&source, "one").unwrap();
+        let first = install(dir.path(), &name, &source, Uuid::new_v4(), (9, [0; 32])).unwrap();
+        fs::write(&source, "two").unwrap();
+        let second = install(dir.path(), &name, &source, Uuid::new_v4(), (4, [0; 32])).unwrap();
+        assert_eq!(withdraw(&home).unwrap(), Some(second.file.clone()));
+        assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&first));
+        assert!(home.join(&first.file).exists() && !home.join(&second.file).exists());
+        assert_eq!(withdraw(&home).unwrap(), None);
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl<'m> Search<'_, 'm> {
     }
 
     /// The profile's fallback; None when there is none, or none of its items is there.
-    fn fallback(&self) -> Result<Option<Prepared>, SearchError> {
+    pub(super) fn fallback(&self) -> Result<Option<Prepared>, SearchError> {
         let Some(document) = self.chosen.fallback() else { return Ok(None) };
         let at = self.chosen.pointer("/fallback/query");
         document.check(&at, self.limits)?;
@@ -268,7 +268,15 @@ impl<'m> Search<'_, 'm> {
                     break;
                 }
                 effort.wanted = (effort.wanted * 4).min(most);
-                let mut wider = self.ranked(query, fallback, effort)?;
+                let mut wider = match self.ranked_in_time(query, fallback, effort) {
+                    Err(SearchError::Timeout) => {
+                        self.check_time()?;
+                        found.pool.plan.interrupted = true;
+                        found.shortfalls.extend(self.cut_short(cut_words(true, &[])));
+                        break;
+                    }
+                    wider => wider?,
+                };
                 let groups = |found: &FoundList| group_by.count(self.moment.index, &found.ranked);
                 // Cut short, it may know fewer than the one before.
                 if wider.pool.plan.interrupted && groups(&wider) < groups(&found) {
@@ -308,20 +316,26 @@ impl<'m> Search<'_, 'm> {
         let mut pool = self.retrieve(query, &allowed, effort)?;
         let extras = self.extras(query, &allowed, effort)?;
         self.check_time()?;
-        let length = self.length(&pool, effort);
         let mut reason = fallback;
-        if reason.is_none() && pool.plan.interrupted && self.join_fallback(query, &mut pool, effort)? {
+        if reason.is_none() && pool.plan.interrupted && self.fallback()?.is_some() {
+            self.end_budget();
+            self.join_fallback(query, &mut pool, effort)?;
             reason = Some("budget");
         }
-        let mut ranking = self.order(query, &pool, &extras, length)?;
+        let mut ranking = self.order(query, &pool, &extras, self.length(&pool, effort))?;
         let least = self.chosen.recipe.as_ref().map_or(0, |recipe| recipe.min_results);
         let least = least.min(self.request.limit());
-        if reason.is_none()
-            && ranking.results.len() < least
-            && self.join_fallback(query, &mut pool, effort)?
-        {
-            reason = Some("min-results");
-            ranking = self.order(query, &pool, &extras, length)?;
+        // A list that is short for want of time gets no longer by more work.
+        if reason.is_none() && ranking.cut.is_empty() && ranking.results.len() < least {
+            match self.join_fallback(query, &mut pool, effort) {
+                Ok(false) => {}
+                Ok(true) => {
+                    reason = Some("min-results");
+                    ranking = self.order(query, &pool, &extras, self.length(&pool, effort))?;
+                }
+                Err(SearchError::Timeout) => pool.plan.interrupted = true,
+                Err(other) => return Err(other),
+            }
         }
         self.check_time()?;
         Ok(self.list(pool, extras, ranking, dropped, reason))
@@ -399,12 +413,11 @@ impl<'m> Search<'_, 'm> {
     ) -> Result<bool, SearchError> {
         let Some(fallback) = self.fallback()? else { return Ok(false) };
         let interrupted = pool.plan.interrupted;
-        self.end_budget();
         let mut allowed = self.allowed(&fallback)?.0;
         allowed.items = allowed.items.without_items(self.view(), query.own.iter().copied());
         let more = self.retrieve(&fallback, &allowed, effort)?;
         pool.join(self.view(), query, more);
-        pool.plan.interrupted = interrupted;
+        pool.plan.interrupted |= interrupted;
         Ok(true)
     }
 

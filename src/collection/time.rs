@@ -61,12 +61,14 @@ impl Search<'_, '_> {
     ) -> Result<FoundList, SearchError> {
         self.check_time()?;
         let mut pool = Pool::late(query.vectors().next().is_some());
-        if fallback.is_some() || !self.join_fallback(query, &mut pool, effort)? {
+        if fallback.is_some() || self.fallback()?.is_none() {
             let reason = "filters were not evaluated by then: nothing is known to match";
             let shortfalls = self.cut_short(reason.to_owned()).into_iter().collect();
             let (ranked, why, rules) = (Vec::new(), Vec::new(), Vec::new());
             return Ok(FoundList { ranked, why, pool, shortfalls, fallback, rules });
         }
+        self.end_budget();
+        self.join_fallback(query, &mut pool, effort)?;
         let (allowed, dropped) = self.allowed(query)?;
         let extras = self.extras(query, &allowed, effort)?;
         let ranking = self.order(query, &pool, &extras, self.length(&pool, effort))?;

@@ -18,18 +18,9 @@ const FINISH: std::time::Duration = std::time::Duration::from_millis(30);
 /// Why nothing more is said of an item of `why`.
 pub(super) const NO_TIME: &str = "no-time";
 
-/// When a list is not refined any more, and when it is not even finished.
-#[derive(Clone, Copy)]
-pub(super) struct Ends<'a> {
-    pub(super) refining: &'a Deadline,
-    pub(super) finishing: &'a Deadline,
-}
-
-impl Ends<'_> {
-    /// When a list ends that is not refined any more from this deadline on.
-    pub(super) fn finishing(refining: &Deadline) -> Deadline {
-        refining.later(FINISH)
-    }
+/// When what is begun now, and not refined any more from this deadline on, is not even finished.
+pub(super) fn finishing(refining: &Deadline) -> Deadline {
+    refining.later(FINISH)
 }
 
 /// What there was no time for, in the order of the work.

@@ -6,12 +6,13 @@
 //! When there is no time to refine the list any more it is finished cheaply: by score, without repair, under the same limits.
 //! Where even that takes too long, the list ends.
 
-use super::cut::Ends;
+use super::cut::finishing;
 use super::limits::{Limits, Verdict};
 use super::line::{How, Line, Placed};
 use super::mmr::{Admission, Queue};
 use super::pool::Pool;
 use super::{ItemVectors, repair};
+use crate::deadline::Deadline;
 
 /// Why a candidate was first passed over.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +33,9 @@ pub(super) struct Fill<'a> {
     pub(super) refusals: Vec<Option<Refusal>>,
     /// Repair found nothing better for the limits in force.
     repaired: bool,
-    ends: Ends<'a>,
+    /// When it is not refined any more, and when it is not even finished.
+    refining: &'a Deadline,
+    finishing: Deadline,
     /// Whether the time kept candidates from being exchanged.
     pub(super) unrepaired: bool,
 }
@@ -45,17 +48,31 @@ impl<'a> Fill<'a> {
         diversity: f64,
         limits: Limits<'a>,
         line: Line,
-        ends: Ends<'a>,
+        refining: &'a Deadline,
     ) -> Self {
         let refusals = vec![None; pool.scored.len()];
-        let queue = Queue::new(pool, vectors, diversity, left(pool, &line), peers(&line), ends.refining);
+        let queue = Queue::new(pool, vectors, diversity, left(pool, &line), peers(&line), refining);
         let (repaired, unrepaired) = (false, false);
-        Fill { pool, vectors, diversity, limits, line, queue, refusals, repaired, ends, unrepaired }
+        // Scores, slots and limits have had their time.
+        let finishing = finishing(refining);
+        Fill {
+            pool,
+            vectors,
+            diversity,
+            limits,
+            line,
+            queue,
+            refusals,
+            repaired,
+            refining,
+            finishing,
+            unrepaired,
+        }
     }
 
     /// Whether the list ends where it is: there was no time even to finish it cheaply.
     pub(super) fn is_spent(&self) -> bool {
-        self.ends.finishing.has_passed()
+        self.finishing.has_passed()
     }
 
     /// From which place of the list on, from 0, MMR had no time.
@@ -102,11 +119,11 @@ impl<'a> Fill<'a> {
 
     /// Who comes to a position; with `reserved` only who serves an outstanding `min`.
     fn next(&mut self, position: usize, reserved: bool) -> Option<Placed> {
-        let Fill { queue, limits, refusals, ends, .. } = self;
+        let Fill { queue, limits, refusals, refining, finishing, .. } = self;
         let wanting = if reserved { limits.wanting() } else { None };
         let found = queue.next(|place| {
             let work = limits.work(place);
-            if ends.refining.spends(work) && ends.finishing.spends(work) {
+            if refining.spends(work) && finishing.spends(work) {
                 return Admission::Nobody;
             }
             let (admission, limit) = match limits.verdict(place, position) {
@@ -128,7 +145,7 @@ impl<'a> Fill<'a> {
         if self.repaired {
             return false;
         }
-        if self.ends.refining.has_passed() {
+        if self.refining.has_passed() {
             self.unrepaired = true;
             return false;
         }
@@ -136,7 +153,7 @@ impl<'a> Fill<'a> {
         let (limits, line) = (self.limits.clone(), self.line.clone());
         let filled = filled(&self.line);
         let wanted = filled.len() + self.line.open();
-        let until = self.ends.refining;
+        let until = self.refining;
         let chosen = repair::longer(&self.limits, &self.line, self.pool.main, &filled, wanted, until);
         self.unrepaired |= until.has_passed();
         let Some(chosen) = chosen else { return false };
@@ -155,7 +172,7 @@ impl<'a> Fill<'a> {
     /// Goes on with these candidates.
     fn ask(&mut self, places: Vec<usize>) {
         let peers = peers(&self.line);
-        self.queue = Queue::new(self.pool, self.vectors, self.diversity, places, peers, self.ends.refining);
+        self.queue = Queue::new(self.pool, self.vectors, self.diversity, places, peers, self.refining);
     }
 
     /// Brings the next explored item, or when there is none the next pin, forward to a position that nobody may fill. An

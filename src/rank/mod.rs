@@ -37,7 +37,7 @@ use crate::attributes::{Bitset, Columns, FilterContext, FilterError, ItemFacts};
 use crate::deadline::Deadline;
 use crate::index::Candidate;
 use crate::vector::Metric;
-use cut::{Ends, NO_TIME, cut};
+use cut::{NO_TIME, cut};
 use explain::Explainer;
 use fill::Fill;
 use limits::Limits;
@@ -181,13 +181,12 @@ pub fn rank(profile: &Profile, input: &RankInput<'_>) -> Result<Ranking, FilterE
     let recipe = &*profile.recipe;
     let mut watch = Watch::new();
     let rules = recipe.active_rules(input.context)?;
-    let finishing = Ends::finishing(input.deadline);
-    let ends = Ends { refining: input.deadline, finishing: &finishing };
+    let finishing = cut::finishing(input.deadline);
     let entrants = Entrants::new(input, &rules, &finishing)?;
     let items = entrants.items();
     let scorer = Scorer::new(recipe, input, &rules, &items[..entrants.main])?;
-    let (pool, hits) = scored(&scorer, &entrants, &items, ends, &mut watch)?;
-    let (mut fill, mut shortfalls, drawn) = filled(recipe, &rules, input, &pool, ends, &mut watch)?;
+    let (pool, hits) = scored(&scorer, &entrants, &items, &finishing, &mut watch)?;
+    let (mut fill, mut shortfalls, drawn) = filled(recipe, &rules, input, &pool, &mut watch)?;
     let list: Vec<Placed> = fill.line.placed().map(|(_, placed)| placed.clone()).collect();
     let relevances = relevances(&mut fill, &pool, input);
     let explainer = Explainer { scorer: &scorer, pool: &pool, fill: &fill, results: &list };
@@ -226,13 +225,13 @@ fn scored(
     scorer: &Scorer<'_>,
     entrants: &Entrants,
     items: &[u32],
-    ends: Ends<'_>,
+    finishing: &Deadline,
     watch: &mut Watch,
 ) -> Result<(Pool, Vec<Bitset>), FilterError> {
     let utilities = scorer.utilities(&entrants.all);
     let bases = scorer.bases(items, &utilities);
     watch.stages.terms = watch.lap();
-    let hits = scorer.hits(items, ends.finishing)?;
+    let hits = scorer.hits(items, finishing)?;
     let scores = scorer.scores(&entrants.all, &utilities, &bases, &hits);
     watch.stages.rules = watch.lap();
     let pool = Pool::new(scores, entrants.main, scorer.input);
@@ -246,7 +245,6 @@ fn filled<'a>(
     rules: &[(usize, &Rule)],
     input: &RankInput<'a>,
     pool: &'a Pool,
-    ends: Ends<'a>,
     watch: &mut Watch,
 ) -> Result<(Fill<'a>, Vec<Shortfall>, explore::Cut), FilterError> {
     let mut limits = Limits::new(recipe.active_limits(input.context)?, input.columns, pool, input.limit);
@@ -262,7 +260,7 @@ fn filled<'a>(
         limits.set_hard_only(false);
     }
     watch.stages.slots = watch.lap();
-    let mut fill = Fill::new(pool, input.vectors, recipe.diversity, limits, line, ends);
+    let mut fill = Fill::new(pool, input.vectors, recipe.diversity, limits, line, input.deadline);
     fill.run();
     shortfalls.extend(explore.and_then(|explore| unexplored(explore, &fill.line, input.limit, drawn)));
     watch.stages.fill = watch.lap();

@@ -31,7 +31,9 @@ pub(super) fn longer(
     let mut choice = Choice::new(limits, line, main, chosen, deadline);
     let pairs = |choice: &mut Choice<'_>, keep_mins: bool| {
         attributes.iter().enumerate().any(|(second, b)| {
-            attributes[..second].iter().any(|a| Edges::new(choice, *a, *b).augment(choice, keep_mins))
+            attributes[..second].iter().any(|a| {
+                !deadline.spends(ENTRY * main) && Edges::new(choice, *a, *b).augment(choice, keep_mins)
+            })
         })
     };
     let more = |choice: &mut Choice<'_>| {

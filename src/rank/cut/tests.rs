@@ -144,7 +144,7 @@ fn pins_stay_and_what_cannot_be_finished_ends() {
     let pinned = [candidates[2_999]];
     let input = RankInput { pinned: &pinned, explain: false, ..world.input(&candidates, &context, 2_000) };
     let whole = until(&Deadline::never(), &world, input, &profile);
-    let ends = Ends::finishing(&Deadline::after(0));
+    let ends = finishing(&Deadline::after(0));
     assert!(!ends.spends(29_000_000) && ends.spends(2_000_000), "30 ms of work");
     let cut = until(&Deadline::after(0), &world, input, &profile);
     assert_eq!(whole.results[2].pinned.as_deref(), Some("hero"));

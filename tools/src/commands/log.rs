@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shortlist::arena::Mode;
-use shortlist::collection::{Catalogue, Manifest, WriteSettings};
+use shortlist::collection::{Catalogue, Manifest, WriteSettings, withdraw};
 use shortlist::log::{Disk, Truncated, inspect, truncate};
 
 use super::number::whole;
@@ -62,6 +62,11 @@ pub fn run(args: &Args) -> Result<()> {
             let records = |disk: &Disk| -> Result<u64> {
                 Ok(inspect(disk)?.iter().map(|segment| segment.records).sum())
             };
+            if let Some(file) = withdraw(&home(collection))? {
+                output::line(format!(
+                    "{file}, which was published and which no server has taken up, is withdrawn: what was there before has records that it has not"
+                ))?;
+            }
             let before = records(&disk)?;
             let mut done = truncate(&mut disk, file, *at)?;
             if let Some(rest) = remove_covered(collection, &mut disk)? {
@@ -81,11 +86,21 @@ pub fn run(args: &Args) -> Result<()> {
 fn remove_covered(collection: &Path, disk: &mut Disk) -> Result<Option<Truncated>> {
     let segments = inspect(disk)?;
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(None) };
-    let parent = collection.parent().unwrap_or(Path::new("."));
-    let directory = if collection.join("log").is_dir() { collection } else { parent };
-    match Manifest::read(directory)? {
+    match Manifest::read(&home(collection))? {
         Some(manifest) if last.last < manifest.surely_covers() => Ok(Some(truncate(disk, &first.file, 0)?)),
         _ => Ok(None),
+    }
+}
+
+/// The collection's directory, which was given, or whose log was.
+fn home(collection: &Path) -> PathBuf {
+    match collection.join("log").is_dir() {
+        true => collection.to_owned(),
+        false => collection
+            .canonicalize()
+            .ok()
+            .and_then(|log| log.parent().map(Path::to_owned))
+            .unwrap_or_default(),
     }
 }
 
