@@ -5,6 +5,8 @@
 pub mod arena;
 #[path = "../../../src/attributes/mod.rs"]
 pub mod attributes;
+#[path = "../../../src/deadline.rs"]
+mod deadline;
 #[path = "../../../src/file/mod.rs"]
 pub mod file;
 #[path = "../../../src/graph/mod.rs"]
