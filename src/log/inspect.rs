@@ -144,17 +144,9 @@ pub struct Truncated {
 /// segment is cut there, or removed when nothing of it but a part of its header would be left. What is not
 /// reached when this fails half-way is still refused at opening, so it can be asked again.
 pub fn truncate(storage: &mut dyn Storage, file: &str, offset: u64) -> Result<Truncated, LogError> {
-    let refuse = |what: String| LogError::Offset { file: file.to_owned(), offset, what };
-    let numbers = segment_numbers(storage)?;
-    let Some(place) = first_of(file).and_then(|first| numbers.binary_search(&first).ok()) else {
-        return Err(refuse("there is no such segment".into()));
-    };
-    let length = storage.length(file).map_err(LogError::io("reading the length of", file))?;
-    if offset > length {
-        return Err(refuse(format!("it has {length} bytes")));
-    }
+    let (behind, length) = check_place(storage, file, offset)?;
     let mut truncated = Truncated { removed: vec![], bytes: 0 };
-    for &number in numbers[place + 1..].iter().rev() {
+    for number in behind.into_iter().rev() {
         remove(storage, file_name(number), &mut truncated)?;
     }
     if offset < HEADER_LEN {
@@ -165,6 +157,20 @@ pub fn truncate(storage: &mut dyn Storage, file: &str, offset: u64) -> Result<Tr
         truncated.bytes += length - offset;
     }
     Ok(truncated)
+}
+
+/// Refuses a place that a log has not; the segments behind it, and the length of its own.
+pub fn check_place(storage: &dyn Storage, file: &str, offset: u64) -> Result<(Vec<u64>, u64), LogError> {
+    let refuse = |what: String| LogError::Offset { file: file.to_owned(), offset, what };
+    let mut numbers = segment_numbers(storage)?;
+    let Some(place) = first_of(file).and_then(|first| numbers.binary_search(&first).ok()) else {
+        return Err(refuse("there is no such segment".into()));
+    };
+    let length = storage.length(file).map_err(LogError::io("reading the length of", file))?;
+    if offset > length {
+        return Err(refuse(format!("it has {length} bytes")));
+    }
+    Ok((numbers.split_off(place + 1), length))
 }
 
 fn remove(storage: &mut dyn Storage, file: String, truncated: &mut Truncated) -> Result<(), LogError> {

@@ -9,7 +9,9 @@ mod storage;
 mod writer;
 
 pub use error::LogError;
-pub use inspect::{Damage, SegmentReport, Truncated, hash_of_record, inspect, last_record, truncate};
+pub use inspect::{
+    Damage, SegmentReport, Truncated, check_place, hash_of_record, inspect, last_record, truncate,
+};
 pub use open::{differ, first_record};
 pub use segment::{HEADER_LEN, MAX_PAYLOAD};
 pub use storage::{Disk, Storage};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shortlist::arena::Mode;
 use shortlist::collection::{Catalogue, Manifest, WriteSettings, withdraw};
-use shortlist::log::{Disk, Truncated, inspect, truncate};
+use shortlist::log::{Disk, Truncated, check_place, inspect, truncate};
 
 use super::number::whole;
 use crate::input::grouped;
@@ -62,6 +62,8 @@ pub fn run(args: &Args) -> Result<()> {
             let records = |disk: &Disk| -> Result<u64> {
                 Ok(inspect(disk)?.iter().map(|segment| segment.records).sum())
             };
+            // Before anything is given up: a place that is not there gives up nothing.
+            check_place(&disk, file, *at)?;
             if let Some(file) = withdraw(&home(collection))? {
                 output::line(format!(
                     "{file}, which was published and which no server has taken up, is withdrawn: what was there before has records that it has not"
