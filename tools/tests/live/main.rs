@@ -18,11 +18,15 @@ mod kill;
 mod mount;
 mod plain;
 mod power;
+#[path = "../common/random.rs"]
+mod random;
 mod searcher;
 mod writer;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use random::Random;
 
 /// Whether the long form of the tests is wanted.
 fn is_long() -> bool {
@@ -42,23 +46,7 @@ fn percentile(times: &mut [Duration], share: f64) -> f64 {
     times[rank.clamp(1, times.len()) - 1].as_secs_f64() * 1e3
 }
 
-/// Numbers that look random and are the same in every run (splitmix64).
-#[derive(Clone)]
-struct Random(u64);
-
 impl Random {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 on, below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-
     /// Sixteenths from -8 to 8: such vectors, and the squares of their distances, are exact in f32.
     fn vector(&mut self, dimension: usize) -> Vec<f32> {
         (0..dimension).map(|_| (self.below(257) as f32 - 128.0) / 16.0).collect()

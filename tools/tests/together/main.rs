@@ -22,33 +22,20 @@ mod ends;
 #[path = "../live/house.rs"]
 mod house;
 mod model;
+#[path = "../common/random.rs"]
+mod random;
 mod steps;
 mod world;
 mod writes;
 
+use random::Random;
 use world::World;
 
 /// Steps and seeds of the short form.
 const STEPS: u64 = 60;
 const SEEDS: u64 = 3;
 
-/// splitmix64.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
 impl Random {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 on, below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-
     /// True once in `times`.
     fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
