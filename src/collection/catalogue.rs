@@ -9,11 +9,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 
-use super::publish::{install_new, publisher_lock, sync_directory};
+use super::publish::{install_new, sync_directory};
+use super::publishers::{PATIENCE, publisher_lock, publisher_lock_while};
 use super::served::WriteSettings;
 use super::startup::Startup;
 use super::{Collection, CollectionName, Manifest, now_millis, recent};
@@ -52,6 +54,14 @@ pub enum CatalogueError {
         path: PathBuf,
         /// Process number as the lock file tells it.
         holder: String,
+    },
+    /// Somebody else publishes into the collection, or deletes it, and does not finish.
+    #[error("{path} is held by another publisher of the collection, for {} s already: try again, or end that process", waited.as_secs())]
+    Publishing {
+        /// The lock file.
+        path: PathBuf,
+        /// How long was waited for it.
+        waited: Duration,
     },
     /// A manifest is damaged.
     #[error("{path}: {reason}")]
@@ -280,14 +290,14 @@ impl Catalogue {
     pub fn delete(&self, name: &CollectionName) -> Result<bool, CatalogueError> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(collection) = self.get(name.as_str()) else { return Ok(false) };
+        let directory = self.dir.join(name.as_str());
+        // Who is publishing into it finishes that, and what he brings goes with it.
+        let _publisher = publisher_lock(&directory)?;
         let mut collections = Collections::clone(&self.collections.load());
         collections.remove(name.as_str());
         self.collections.store(Arc::new(collections));
         collection.close(false);
         // Under a name that is no collection's it is gone at once, whole; what a crash leaves of it the next start removes.
-        let directory = self.dir.join(name.as_str());
-        // Who is publishing into it finishes that, and what he brings goes with it.
-        let _publisher = publisher_lock(&directory)?;
         let deleted = self.dir.join(format!("{DELETED}{}", uuid::Uuid::new_v4()));
         fs::rename(&directory, &deleted).map_err(|error| CatalogueError::io("rename", &directory, error))?;
         sync_directory(&self.dir).map_err(|error| CatalogueError::io("sync", &self.dir, error))?;
@@ -412,8 +422,11 @@ impl Catalogue {
         directory: &Path,
         or_before: bool,
     ) -> Result<Collection, CatalogueError> {
-        // No other file comes until this one has settled.
-        let _publisher = publisher_lock(directory)?;
+        // No other file comes until this one has settled. A start waits for it as long as it takes, or until it is stopped.
+        let is_starting = || self.startup.progress().is_some() && !self.startup.is_stopped();
+        let _publisher = publisher_lock_while(directory, &|waited| {
+            is_starting() || (waited < PATIENCE && !self.startup.is_stopped())
+        })?;
         let open = |manifest: Manifest| {
             let startup = Arc::clone(&self.startup);
             Collection::open(name, directory, manifest, self.mode, &self.settings, startup)
@@ -433,9 +446,10 @@ impl Catalogue {
     }
 }
 
-/// Whether what was published will not open the next time either: want of memory or of a disk's answer says nothing of it.
+/// Whether what was published will not open the next time either: want of memory or of a disk's answer, and another publisher, say
+/// nothing of it.
 fn is_for_good(error: &CatalogueError) -> bool {
-    !matches!(error, CatalogueError::Io { .. })
+    !matches!(error, CatalogueError::Io { .. } | CatalogueError::Publishing { .. })
 }
 
 /// What a manifest names.
@@ -517,6 +531,7 @@ fn lock(dir: &Path) -> Result<File, CatalogueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::Metric;
 
     #[test]
     fn one_server_a_directory() {
@@ -543,6 +558,40 @@ mod tests {
         assert!(report.failed[0].to_string().contains("empty/manifest.json"), "{report:?}");
         drop(catalogue);
         assert!(Catalogue::open(dir.path(), Mode::Mapped).is_err());
+    }
+
+    #[test]
+    fn a_publisher_that_hangs_holds_up_no_delete_for_good_and_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(dir.path(), Mode::Mapped).unwrap();
+        let name = "shop".parse().unwrap();
+        let schema = Schema::new(2, Metric::L2);
+        assert!(catalogue.create(&name, schema.clone()).unwrap());
+        let hung = publisher_lock(&dir.path().join("shop")).unwrap();
+        let error = catalogue.delete(&name).unwrap_err();
+        assert!(matches!(error, CatalogueError::Publishing { .. }), "{error}");
+        assert!(!catalogue.create(&name, schema).unwrap(), "it is there still");
+        drop(hung);
+        assert!(catalogue.delete(&name).unwrap() && catalogue.get("shop").is_none());
+    }
+
+    #[test]
+    fn a_start_that_waits_for_a_publisher_can_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(dir.path(), Mode::Mapped).unwrap();
+        catalogue.create(&"shop".parse().unwrap(), Schema::new(2, Metric::L2)).unwrap();
+        drop(catalogue);
+        let hung = publisher_lock(&dir.path().join("shop")).unwrap();
+        let catalogue = Catalogue::lock(dir.path(), Mode::Mapped, WriteSettings::default()).unwrap();
+        std::thread::scope(|scope| {
+            let starting = scope.spawn(|| catalogue.start(false));
+            std::thread::sleep(PATIENCE + PATIENCE / 2);
+            assert!(!starting.is_finished(), "a start is patient");
+            catalogue.stop_start();
+            assert!(starting.join().unwrap().is_err());
+        });
+        drop((hung, catalogue));
+        assert!(Catalogue::open(dir.path(), Mode::Mapped).unwrap().get("shop").is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::keep::NewFile;
-use super::publish::publisher_lock;
+use super::publishers::publisher_lock;
 use super::replace::free;
 use super::served::Inner;
 use super::{CatalogueError, Collection};

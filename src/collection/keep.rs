@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::commit::Commit;
-use super::publish::{publisher_lock, remove_strays, seal};
+use super::publish::{remove_strays, seal};
+use super::publishers::publisher_lock;
 use super::recent;
 use super::served::{IndexRef, Inner};
 use super::write::{EXPIRED_AT_A_TIME, WriteBatch, WriteError, Written};

@@ -35,6 +35,7 @@ mod once;
 mod order;
 mod page;
 mod publish;
+mod publishers;
 mod query;
 mod queue;
 mod recent;

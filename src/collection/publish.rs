@@ -11,13 +11,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::publishers::publisher_lock_while;
 use super::{CatalogueError, CollectionName, aside, now_millis};
 use crate::arena::Mode;
 use crate::attributes::{AttributeSpec, format_time};
@@ -25,7 +25,6 @@ use crate::index::{Index, Schema};
 use crate::log::{Disk, Hash, differ, first_record, hash_of_record, last_record};
 
 const MANIFEST: &str = "manifest.json";
-const LOCK: &str = "publish.lock";
 /// Bytes of `index-<uuid>.slx`.
 const INDEX_FILE_LEN: usize = 46;
 
@@ -251,12 +250,12 @@ pub(super) fn install_new(
     Ok(true)
 }
 
-/// The directory of a collection, made if it is not there, and the lock of its publishers.
+/// The directory of a collection, made if it is not there, and the lock of its publishers, waited for as long as it takes.
 fn enter(dir: &Path, name: &CollectionName) -> Result<(PathBuf, File), CatalogueError> {
     let directory = dir.join(name.as_str());
     fs::create_dir_all(&directory).map_err(|error| CatalogueError::io("create", &directory, error))?;
     sync_directory(dir).map_err(|error| CatalogueError::io("sync", dir, error))?;
-    let lock = publisher_lock(&directory)?;
+    let lock = publisher_lock_while(&directory, &|_| true)?;
     Ok((directory, lock))
 }
 
@@ -266,7 +265,7 @@ pub fn withdraw(directory: &Path) -> Result<Option<String>, CatalogueError> {
     let Some(before) = Manifest::read(directory)?.and_then(|manifest| manifest.before) else {
         return Ok(None);
     };
-    let _publisher = publisher_lock(directory)?;
+    let _publisher = publisher_lock_while(directory, &|_| true)?;
     match Manifest::read(directory)? {
         Some(now) if now.before.as_ref() == Some(&before) && before.covers > now.covers => {
             before.write(directory)?;
@@ -291,27 +290,6 @@ fn put_in_place(
     manifest.write(directory)?;
     remove_strays(directory, &manifest)?;
     Ok(manifest)
-}
-
-/// Two publishers of one collection go one after the other: neither removes what the other is about to name. Nor is the collection
-/// deleted meanwhile, and another made in its place.
-pub(super) fn publisher_lock(directory: &Path) -> Result<File, CatalogueError> {
-    let path = directory.join(LOCK);
-    let lock = || -> io::Result<File> {
-        loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
-            // The collection may have been deleted while somebody waited.
-            if fs::metadata(&path).is_ok_and(|now| is_same(&now, &file)) {
-                return Ok(file);
-            }
-        }
-    };
-    lock().map_err(|error| CatalogueError::io("lock", &path, error))
-}
-
-fn is_same(one: &fs::Metadata, file: &File) -> bool {
-    file.metadata().is_ok_and(|other| (one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Moves a file, read-only and synced, by rename; by copy from another file system.
@@ -440,31 +418,6 @@ mod tests {
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&first));
         assert!(home.join(&first.file).exists() && !home.join(&second.file).exists());
         assert_eq!(withdraw(&home).unwrap(), None);
-    }
-
-    #[test]
-    fn who_waits_to_publish_into_what_is_deleted_publishes_into_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = dir.path().join("shop");
-        fs::create_dir(&home).unwrap();
-        let deleting = publisher_lock(&home).unwrap();
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
-                // There may be no such directory for a moment.
-                loop {
-                    if let Ok(lock) = publisher_lock(&home) {
-                        return lock;
-                    }
-                }
-            });
-            fs::rename(&home, dir.path().join(".deleted")).unwrap();
-            fs::create_dir(&home).unwrap();
-            let other = publisher_lock(&home).unwrap();
-            drop(deleting);
-            // Of the collection that has that name now.
-            drop(other);
-            assert!(is_same(&fs::metadata(home.join(LOCK)).unwrap(), &waiting.join().unwrap()));
-        });
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::commit::Commit;
-use super::publish::{publisher_lock, remove_strays};
+use super::publish::remove_strays;
+use super::publishers::publisher_lock;
 use super::recent;
 use super::record::decode;
 use super::served::{Inner, OpenIndex, ROOM, Records, ReplayError, apply_to, begun, open_owned};

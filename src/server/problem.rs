@@ -39,6 +39,7 @@ pub enum Kind {
     NoSpace,
     UnknownOutcome,
     WritesClosed,
+    Publishing,
     Overloaded,
     Timeout,
     Behind,
@@ -49,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 32] = [
+    pub const ALL: [Kind; 33] = [
         Kind::InvalidJson,
         Kind::UnknownField,
         Kind::InvalidValue,
@@ -76,6 +77,7 @@ impl Kind {
         Kind::NoSpace,
         Kind::UnknownOutcome,
         Kind::WritesClosed,
+        Kind::Publishing,
         Kind::Overloaded,
         Kind::Timeout,
         Kind::Behind,
@@ -146,6 +148,11 @@ impl Kind {
             Kind::WritesClosed => {
                 ("/problems/writes-closed", S::SERVICE_UNAVAILABLE, "The collection takes no writes now")
             }
+            Kind::Publishing => (
+                "/problems/publishing",
+                S::SERVICE_UNAVAILABLE,
+                "Somebody else publishes into the collection",
+            ),
             Kind::Overloaded => {
                 ("/problems/overloaded", S::SERVICE_UNAVAILABLE, "Too many searches are waiting")
             }

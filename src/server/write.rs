@@ -250,6 +250,7 @@ pub(super) fn refused(error: CatalogueError) -> Problem {
         CatalogueError::OtherSchema { .. } => Kind::Conflict,
         CatalogueError::Build(_) => Kind::InvalidValue,
         CatalogueError::Closed { .. } => Kind::WritesClosed,
+        CatalogueError::Publishing { .. } => Kind::Publishing,
         CatalogueError::Unknown { .. } => Kind::UnknownOutcome,
         _ if error.is_out_of_space() => Kind::NoSpace,
         _ => Kind::Internal,

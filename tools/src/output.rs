@@ -1,6 +1,6 @@
 //! Standard output: results only, so that it can be piped; progress and notes go to standard error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -52,6 +52,16 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// What the library tells, from that level on (or as RUST_LOG says), goes to standard error.
+pub fn log(level: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(colours).with_env_filter(filter);
+    // Set already only if this process does so twice, and then as wanted.
+    let _ = if json { log.json().try_init() } else { log.try_init() };
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ pub struct Built {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let begun = std::time::Instant::now();
+    output::log("warn", false);
     let built = build(args, Report::choose(args.json, false))?;
     if args.json {
         return output::json(&json!({

@@ -54,6 +54,7 @@ enum Action {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    output::log("warn", false);
     match &args.action {
         Action::Inspect { collection, json } => show(&disk(collection)?, *json),
         Action::Truncate { collection, file, at } => {

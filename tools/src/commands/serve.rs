@@ -2,7 +2,6 @@
 
 mod limits;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use shortlist::server::{self, Keys, RecordSettings, ServerConfig};
 use self::limits::LimitArgs;
 use super::number::whole;
 use super::{Holding, time};
+use crate::output;
 
 /// Serve every collection of a data directory over HTTP.
 #[derive(Debug, clap::Args)]
@@ -222,7 +222,7 @@ answered and only read; RUST_LOG=debug tells more, RUST_LOG=warn less.";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    log(args.json);
+    output::log("info", args.json);
     let config = config(args)?;
     let settings = args.writes.settings(args.state.limits());
     let catalogue = Arc::new(Catalogue::lock(&args.data, args.mode.into(), settings)?);
@@ -261,17 +261,6 @@ fn config(args: &Args) -> Result<ServerConfig> {
 fn record_share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().map_err(|error| error.to_string())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("{share} is not within 0 to 1")) }
-}
-
-fn log(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter);
-    // Set already only if this process serves twice, and then as wanted.
-    let _ = if json { log.json().try_init() } else { log.try_init() };
 }
 
 /// The reactor: searches have threads of their own.
