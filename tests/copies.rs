@@ -279,6 +279,30 @@ fn a_build_takes_over_while_writes_go_on() {
 }
 
 #[test]
+fn a_published_file_that_the_server_cannot_open_is_put_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (catalogue, collection) = open(directory.path(), settings());
+    let mut random = Random(33);
+    churn(&collection, &mut random, 100);
+    let file = directory.path().join("built.slx");
+    build(&export(&collection), &file);
+    let published = publish(directory.path(), &shop(), &file).unwrap();
+    // As a program of a later version would have written it.
+    let home = directory.path().join("shop");
+    fs::remove_file(home.join(&published.file)).unwrap();
+    let later = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-1-unknown-required.slx");
+    fs::copy(later, home.join(&published.file)).unwrap();
+    assert_eq!(catalogue.reload().failed.len(), 1);
+    assert!(catalogue.reload().failed.is_empty(), "it is told once");
+    churn(&collection, &mut random, 20);
+    collection.checkpoint().unwrap();
+    let state = contents(&collection.index());
+    drop((collection, catalogue));
+    let (_catalogue, collection) = open(directory.path(), settings());
+    same(&contents(&collection.index()), &state);
+}
+
+#[test]
 fn without_retention_an_older_build_is_refused_and_names_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let keep_none = WriteSettings { log_retention_bytes: 0, ..settings() };

@@ -135,6 +135,19 @@ def far(random):
     return base, 3 * random.standard_normal((QUERIES, 32), dtype=np.float32), "l2"
 
 
+def flat(random):
+    """Inner product of directions of a plane: angles much finer than bytes tell apart."""
+    vectors = random.standard_normal((100_000 + QUERIES, 2), dtype=np.float32)
+    return split(random, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), "dot")
+
+
+def biased(random):
+    """A model's factors with a constant column that is far larger than all others: inner product."""
+    vectors = random.standard_normal((100_000 + QUERIES, 64), dtype=np.float32)
+    vectors[:, 5] = 1_000
+    return split(random, vectors, "dot")
+
+
 def growing(random):
     """For growth.py: four millions of 96 numbers."""
     latent = blobs(random, 4_000_000 + QUERIES, 32, 2_000, 0.7)
@@ -153,7 +166,7 @@ SETS = {
 }  # fmt: skip
 HARD = {
     "places-2": places, "angles-4": angles, "far-32": far,
-    "cone-384": cone, "means-64": shifted_means, "unequal-32": unequal,
+    "cone-384": cone, "means-64": shifted_means, "unequal-32": unequal, "flat-2": flat, "biased-64": biased,
 }  # fmt: skip
 BIG = {"growing-96": growing}
 ALL = SETS | HARD | BIG

@@ -46,7 +46,16 @@ impl Inference {
 
     /// Names seen so far that the schema will not have, with the reason.
     pub fn ignored(&self) -> impl Iterator<Item = (&str, String)> {
-        self.seen.iter().filter_map(|(name, seen)| Some((name.as_str(), reason(name, seen)?)))
+        let mut kept = 0;
+        self.seen.iter().filter_map(move |(name, seen)| {
+            let reason = reason(name, seen).or_else(|| {
+                kept += 1;
+                let most = AttributeSchema::MAX_ATTRIBUTES;
+                (kept > most)
+                    .then(|| format!("a schema has at most {most} attributes; --schema chooses which"))
+            })?;
+            Some((name.as_str(), reason))
+        })
     }
 
     /// The narrowest schema that holds everything seen, without the [`Inference::ignored`] names.
@@ -208,6 +217,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_a_schema_has_no_place_for_is_reported() {
+        let mut inference = Inference::default();
+        (0..AttributeSchema::MAX_ATTRIBUTES + 2)
+            .for_each(|at| inference.see(&format!("a{at:05}"), &json!(1), false));
+        inference.see("_own", &json!(1), false);
+        let ignored: Vec<_> = inference.ignored().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(ignored, ["_own", "a01024", "a01025"]);
+        assert_eq!(inference.finish().len(), AttributeSchema::MAX_ATTRIBUTES);
     }
 
     #[test]

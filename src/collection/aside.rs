@@ -11,23 +11,36 @@ use std::path::Path;
 use super::CatalogueError;
 use crate::arena::Mode;
 use crate::file::{FileError, write_atomically};
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 
 const STATE: &str = "state.lines";
 const NOTES: &str = "notes.lines";
 
 /// Puts aside what an index file of a collection's directory has; one that has nothing leaves what is there.
 pub(super) fn keep(directory: &Path, file: &str) -> Result<(), CatalogueError> {
-    // What cannot be read any more must not keep a sound file from taking its place.
-    let Ok(index) = Index::open(&directory.join(file), Mode::Mapped) else { return Ok(()) };
-    if let Ok(Some(notes)) = index.notes() {
+    let (notes, state) = match kept(&directory.join(file)) {
+        Ok(kept) => kept,
+        // What is damaged must not keep a sound file from taking its place. What only this program or this moment cannot read must.
+        Err(error) if is_damage(&error) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(notes) = notes {
         let hash = blake3::hash(&notes).to_hex();
         write(&directory.join(NOTES), &[&notes, b"\n", hash.as_bytes(), b"\n"])?;
     }
-    match index.state() {
-        Ok(Some(state)) => write(&directory.join(STATE), &[&state]),
-        _ => Ok(()),
-    }
+    state.map_or(Ok(()), |state| write(&directory.join(STATE), &[&state]))
+}
+
+type Kept = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn kept(path: &Path) -> Result<Kept, IndexError> {
+    let index = Index::open(path, Mode::Mapped)?;
+    let failed = |source| IndexError::File { file: path.display().to_string(), source };
+    Ok((index.notes().map_err(failed)?, index.state().map_err(failed)?))
+}
+
+fn is_damage(error: &IndexError) -> bool {
+    error.is_of_contents() && !matches!(error, IndexError::File { source: FileError::Unsupported { .. }, .. })
 }
 
 fn write(path: &Path, parts: &[&[u8]]) -> Result<(), CatalogueError> {
@@ -108,5 +121,17 @@ mod tests {
         }
         remove(directory.path()).unwrap();
         assert_eq!(notes(directory.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_damaged_gives_way_and_what_this_program_does_not_know_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-1-unknown-required.slx");
+        fs::copy(fixture, directory.path().join("later.slx")).unwrap();
+        let error = keep(directory.path(), "later.slx").unwrap_err();
+        assert!(error.to_string().contains("not supported"), "{error}");
+        fs::write(directory.path().join("damaged.slx"), [7; 5_000]).unwrap();
+        keep(directory.path(), "damaged.slx").unwrap();
+        keep(directory.path(), "gone.slx").unwrap();
     }
 }

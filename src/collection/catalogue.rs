@@ -379,13 +379,14 @@ impl Catalogue {
         }
         let Some(found) = Manifest::read(&directory)? else { return Ok(Found::None) };
         let refuse = |current: &Collection, error: &CatalogueError| {
-            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
             // What is put back removes every file but its own: no checkpoint may be about to name one.
             let _one = current.inner.keeper.one_at_a_time();
-            let publisher = publisher_lock(&directory);
-            if publisher.is_ok() && Manifest::read(&directory).is_ok_and(|now| now.as_ref() == Some(&found)) {
+            // While another publisher is at it the next reload tries again.
+            let Ok(_publisher) = publisher_lock(&directory) else { return };
+            if Manifest::read(&directory).is_ok_and(|now| now.as_ref() == Some(&found)) {
                 current.inner.put_back(error);
             }
+            *current.inner.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         };
         if let Some(current) = current {
             match current.inner.take_over() {
@@ -393,7 +394,8 @@ impl Catalogue {
                 // Its log has one writer at a time.
                 Ok(false) => current.close(false),
                 Err(error) => {
-                    if matches!(error, CatalogueError::Replay { .. }) && !current.inner.keeper.is_stopped() {
+                    let can_not = matches!(error, CatalogueError::Replay { .. } | CatalogueError::Index(_));
+                    if can_not && is_for_good(&error) && !current.inner.keeper.is_stopped() {
                         refuse(current, &error);
                     }
                     return Err(error);
@@ -449,7 +451,11 @@ impl Catalogue {
 /// Whether what was published will not open the next time either: want of memory or of a disk's answer, and another publisher, say
 /// nothing of it.
 fn is_for_good(error: &CatalogueError) -> bool {
-    !matches!(error, CatalogueError::Io { .. } | CatalogueError::Publishing { .. })
+    match error {
+        CatalogueError::Io { .. } | CatalogueError::Publishing { .. } => false,
+        CatalogueError::Index(error) => error.is_of_contents(),
+        _ => true,
+    }
 }
 
 /// What a manifest names.

@@ -11,7 +11,6 @@ use std::fs;
 use std::time::Instant;
 
 use super::keep::NewFile;
-use super::publishers::publisher_lock;
 use super::replace::free;
 use super::served::Inner;
 use super::{CatalogueError, Collection};
@@ -59,7 +58,7 @@ impl Inner {
     /// Opens the new file, lets the manifest name it, and lets it answer.
     fn let_answer(&self, new: &NewFile) -> Result<(), CatalogueError> {
         // Before the committer has to wait: another publisher may take his time.
-        let _publisher = publisher_lock(&self.directory)?;
+        let _publisher = self.publisher_lock_while_open()?;
         let index = self.open_beside(&new.path)?;
         let mut commit = self.commit();
         let index = self.bring_up(index, &new.path, commit.as_ref())?;
@@ -77,7 +76,7 @@ impl Inner {
         }
         let old = self.set_index(index);
         if let Some(commit) = &mut *commit {
-            self.note_covered(commit, new.seq);
+            self.note_covered(commit, new);
         }
         drop(commit);
         if let Err(error) = self.clean_up_behind(new) {

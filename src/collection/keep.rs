@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::publish::{remove_strays, seal};
-use super::publishers::publisher_lock;
+use super::publishers::{PATIENCE, publisher_lock_while};
 use super::recent;
 use super::served::{IndexRef, Inner};
 use super::write::{EXPIRED_AT_A_TIME, WriteBatch, WriteError, Written};
@@ -124,6 +124,8 @@ pub(super) struct NewFile {
     pub seq: u64,
     /// Its codes are better than those of the index that answers.
     pub recoded: bool,
+    /// No record that it does not cover is older.
+    pub taken: Instant,
 }
 
 impl Inner {
@@ -273,7 +275,7 @@ impl Inner {
             return Err(error);
         }
         if let Some(commit) = &mut *self.commit() {
-            self.note_covered(commit, new.seq);
+            self.note_covered(commit, &new);
         }
         self.note_checkpoint(&new, started);
         drop(index);
@@ -289,11 +291,9 @@ impl Inner {
         Ok(())
     }
 
-    /// What the log need not keep any more, now that an index file covers it up to `seq`.
-    pub fn note_covered(&self, commit: &mut Commit, seq: u64) {
-        if commit.log.durable().seq == seq {
-            commit.uncovered_since = None;
-        }
+    /// What the log need not keep any more, now that an index file covers a part of it.
+    pub fn note_covered(&self, commit: &mut Commit, new: &NewFile) {
+        commit.uncovered_since = (commit.log.durable().seq > new.seq).then_some(new.taken);
         self.discard_covered(&mut commit.log);
     }
 
@@ -339,8 +339,12 @@ impl Inner {
         self.rotate_log();
         let name = format!("index-{}.slx", Uuid::new_v4());
         let path = self.directory.join(&name);
-        let (seq, recoded) = self.write_state(index, &path, schema)?;
-        Ok(NewFile { name, path, seq, recoded })
+        let taken = Instant::now();
+        let (seq, recoded) = self.write_state(index, &path, schema).inspect_err(|_| {
+            // Nothing names it; it may be there whole, and not openable.
+            let _ = fs::remove_file(&path);
+        })?;
+        Ok(NewFile { name, path, seq, recoded, taken })
     }
 
     /// Writes a file; what it covers of the log, and whether its codes are better than the index's.
@@ -387,8 +391,13 @@ impl Inner {
         found.or((seq == index.covers()).then_some(covered)).filter(|hash| *hash != [0; 32])
     }
 
+    /// Who closes the collection may hold the lock already, and wait for this.
+    pub fn publisher_lock_while_open(&self) -> Result<fs::File, CatalogueError> {
+        publisher_lock_while(&self.directory, &|waited| waited < PATIENCE && !self.keeper.is_stopped())
+    }
+
     fn publish_checkpoint(&self, new: &NewFile) -> Result<(), CatalogueError> {
-        let _publisher = publisher_lock(&self.directory)?;
+        let _publisher = self.publisher_lock_while_open()?;
         self.name_in_manifest(new)?;
         self.clean_up_behind(new)
     }

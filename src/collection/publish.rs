@@ -287,7 +287,13 @@ fn put_in_place(
     move_file(index_file, &directory.join(&file))?;
     let published_at = format_time(now_millis());
     let manifest = Manifest { format: Manifest::FORMAT, file, published_at, collection, covers, before };
-    manifest.write(directory)?;
+    if let Err(error) = manifest.write(directory) {
+        // Nobody would ever remove it from a collection that is not there yet; and where it came from it can be published again.
+        if Manifest::read(directory).is_ok_and(|now| now.as_ref() != Some(&manifest)) {
+            let _ = fs::rename(directory.join(&manifest.file), index_file);
+        }
+        return Err(error);
+    }
     remove_strays(directory, &manifest)?;
     Ok(manifest)
 }
@@ -418,6 +424,21 @@ mod tests {
         assert_eq!(Manifest::read(&home).unwrap().as_ref(), Some(&first));
         assert!(home.join(&first.file).exists() && !home.join(&second.file).exists());
         assert_eq!(withdraw(&home).unwrap(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_published_is_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (name, home) = ("shop".parse().unwrap(), dir.path().join("shop"));
+        let source = dir.path().join("built.slx");
+        fs::write(&source, "one").unwrap();
+        // Where the manifest is to be written there is no place for it.
+        fs::create_dir_all(home.join("manifest.json.tmp")).unwrap();
+        install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap_err();
+        assert_eq!(fs::read_to_string(&source).unwrap(), "one");
+        assert_eq!(listing(&home), ["manifest.json.tmp", "publish.lock"]);
+        fs::remove_dir(home.join("manifest.json.tmp")).unwrap();
+        install(dir.path(), &name, &source, Uuid::new_v4(), (0, [0; 32])).unwrap();
     }
 
     #[test]

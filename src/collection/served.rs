@@ -556,7 +556,10 @@ impl Inner {
             return Ok(());
         }
         self.register.apply(&records.records).map_err(ReplayError::State)?;
-        if let Some(begun) = begun(&self.index(), &self.index_path(), &batches)? {
+        let begin = || begun(&self.index(), &self.index_path(), &batches);
+        // A checkpoint may have taken the file's place since its name was read; it covers no more, as nothing is applied meanwhile.
+        let begun = begin().or_else(|error| if error.is_missing() { begin() } else { Err(error) })?;
+        if let Some(begun) = begun {
             self.set_index(begun);
         }
         apply_to(&self.index(), &batches)

@@ -13,7 +13,7 @@ use super::links::{Graph, NONE};
 use super::search::Scratch;
 use super::snapshot::Snapshot;
 use crate::arena::ArenaError;
-use crate::vector::{CodeKind, Codes};
+use crate::vector::Codes;
 
 const STRIPES: usize = 4096;
 
@@ -279,7 +279,7 @@ impl Linker {
 
 /// Whether nodes have neighbours by product beside those by distance.
 fn has_products(codes: &Codes) -> bool {
-    codes.codec().kind == CodeKind::ScaledI8
+    codes.codec().kind.is_dot()
 }
 
 /// Puts a link into the first free place, unless it is there; false when the row is full.

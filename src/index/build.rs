@@ -22,7 +22,7 @@ use crate::arena::{ArenaError, Array};
 use crate::attributes::{Columns, ColumnsBuilder, ColumnsError, Value};
 use crate::file::{self, FileError};
 use crate::graph::{self, BuildParams, Graph, GraphError};
-use crate::vector::{CodeKind, Codec, Codes, Element, Metric, sample_size};
+use crate::vector::{CodeKind, Codec, Codes, Element, Metric, bound, sample_size};
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -387,9 +387,10 @@ impl IndexBuilder {
     fn encode(&mut self) -> Result<(Codes, f64), BuildError> {
         let schema = &self.options.schema;
         let nodes = self.norms.len();
-        let bound = self.norms.iter().copied().fold(0.0, f32::max);
+        let bound = bound(&mut self.norms.to_vec());
         let (mut sample, mut numbers) = (Vec::new(), Vec::new());
-        let trained = CodeKind::of(schema.metric, schema.element)[0].is_trained();
+        // Where there is a choice.
+        let trained = CodeKind::of(schema.metric, schema.element).len() > 1;
         let step = nodes.div_ceil(sample_size(schema.dimension)).max(1);
         for node in (0..nodes).step_by(step).filter(|_| trained) {
             self.numbers(node, &mut numbers);

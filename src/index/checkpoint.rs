@@ -22,7 +22,7 @@ use crate::attributes::{Columns, ItemFacts};
 use crate::file::FileError;
 use crate::graph::{self, BuildParams, Graph, GraphError, GraphParts, Reach, Snapshot};
 use crate::priority::{KEEPING, give_way, give_way_now, step_back};
-use crate::vector::{CodeKind, Codec, Codes, sample_size};
+use crate::vector::{CodeKind, Codec, Codes, bound, sample_size};
 
 const NONE: u32 = u32::MAX;
 /// Codes that were trained on fewer vectors are made afresh when there are so many times as many.
@@ -297,19 +297,18 @@ impl Checkpoint<'_> {
             return Ok(None);
         }
         let (mut sample, mut numbers, mut row) = (Vec::new(), Vec::new(), vec![0; codec.stride()]);
-        let (mut clipped, mut bound, mut late) = (0, 0.0f32, 0);
+        let (mut clipped, mut norms) = (0, Vec::new());
         let step = layout.nodes.len().div_ceil(sample_size(index.schema.dimension)).max(1);
         for &node in layout.nodes.iter().step_by(step) {
             give_way();
             index.numbers(node, &mut numbers);
             clipped += codec.encode(&numbers, &mut row);
-            let norm = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
-            bound = bound.max(norm);
-            late += usize::from(norm > codec.bound);
+            norms.push(numbers.iter().map(|x| x * x).sum::<f32>().sqrt());
             sample.extend_from_slice(&numbers);
         }
         let sampled = layout.nodes.len().div_ceil(step);
-        let off = clipped * 100 > sample.len() || (codec.kind == CodeKind::ScaledI8 && late * 100 > sampled);
+        let late = norms.iter().filter(|&&norm| norm > codec.bound).count();
+        let off = clipped * 100 > sample.len() || (codec.kind.is_dot() && late * 100 > sampled);
         // What was trained on few does not hold for many.
         let young = index.base_nodes < FEW && layout.nodes.len() >= GROWN * index.base_nodes;
         if !(off || young) || sampled == 0 {
@@ -317,6 +316,7 @@ impl Checkpoint<'_> {
         }
         let schema = &index.schema;
         let (kind, before) = (codec.kind, codec.scale);
+        let bound = bound(&mut norms);
         let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
         row.resize(codec.stride(), 0);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;

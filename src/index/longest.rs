@@ -15,9 +15,14 @@ use super::search::{Buffers, Task};
 use crate::arena::{ArenaError, Array};
 use crate::vector::{Codec, Codes};
 
-/// Size classes: lengths from 2^-8 to 2^8, all others in the first and the last.
-const CLASSES: usize = 64;
+/// Size classes: lengths from 2^-24 to 2^24 from `LEAST` on, all others in the first and the last.
+const CLASSES: usize = 256;
+const LEAST: usize = 64;
+/// The class of length 1.
+const ONE: f32 = 160.0;
 const CLASSES_AN_OCTAVE: f32 = 4.0;
+/// Files of before have classes below `LEAST`: lengths from 2^-8 to 2^8, that of 1 being 32.
+const BEFORE: u8 = 160 - 32;
 /// Nodes that are compared at a time.
 const BATCH: usize = 64;
 /// A search goes on as long as so many of a batch are nearer than the last that it has.
@@ -34,8 +39,8 @@ pub(super) struct Longest {
 
 /// The size class of a length.
 fn class(length: f32) -> u8 {
-    let class = length.max(f32::MIN_POSITIVE).log2() * CLASSES_AN_OCTAVE + CLASSES as f32 / 2.0;
-    class.clamp(0.0, (CLASSES - 1) as f32) as u8
+    let class = length.max(f32::MIN_POSITIVE).log2() * CLASSES_AN_OCTAVE + ONE;
+    class.clamp(LEAST as f32, (CLASSES - 1) as f32) as u8
 }
 
 /// The size classes of code rows as a file keeps them; nothing for codes of equally long vectors.
@@ -52,7 +57,8 @@ impl Longest {
         };
         let mut nodes: Vec<Vec<u32>> = vec![Vec::new(); CLASSES];
         for (node, &class) in classes.iter().enumerate() {
-            nodes[usize::from(class).min(CLASSES - 1)].push(node as u32);
+            let class = if usize::from(class) < LEAST { class + BEFORE } else { class };
+            nodes[usize::from(class)].push(node as u32);
         }
         for (class, nodes) in nodes.iter().enumerate().filter(|(_, nodes)| !nodes.is_empty()) {
             longest.put(class, nodes)?;
@@ -62,7 +68,7 @@ impl Longest {
 
     /// Takes in a node that comes.
     pub fn push(&self, codec: &Codec, row: &[u8], node: u32) -> Result<(), ArenaError> {
-        self.put(codec.length(row).map_or(0, class).into(), &[node])
+        self.put(codec.length(row).map_or(LEAST as u8, class).into(), &[node])
     }
 
     fn put(&self, class: usize, nodes: &[u32]) -> Result<(), ArenaError> {

@@ -38,6 +38,25 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Whether the file itself is the reason, or that it is not there; else it may open the next time.
+    pub fn is_of_contents(&self) -> bool {
+        match self {
+            IndexError::File { source: FileError::Io { source, .. }, .. } => {
+                source.kind() == std::io::ErrorKind::NotFound
+            }
+            IndexError::File { source, .. } => !matches!(source, FileError::Arena(_)),
+            IndexError::Contents { .. } => true,
+        }
+    }
+
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, IndexError::File { source: FileError::Io { source, .. }, .. }
+            if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 /// Why contents could not be used; becomes an [`IndexError`] with the file's name.
 enum Trouble {
     File(FileError),

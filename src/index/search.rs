@@ -273,7 +273,7 @@ impl Index {
 
     /// Whether the errors of some codes tell those of others: under inner product they grow with the vector's length.
     fn estimates(&self) -> bool {
-        self.codes.codec().kind != CodeKind::ScaledI8
+        !self.codes.codec().kind.is_dot()
     }
 
     /// How many to nominate at least: a few more than are wanted, as codes do not know exactly who is among the k nearest.

@@ -591,3 +591,43 @@ fn long_vectors_are_found_in_every_direction() {
         assert!(recall >= 0.98, "{recall}, filtered: {}", allowed.is_some());
     }
 }
+
+#[test]
+fn inner_products_are_found_whatever_the_vectors_are_like() {
+    let mut random = stream(9);
+    let mut vector = |dimension: usize| -> Vec<f32> {
+        (0..dimension).map(|_| (0..6).map(|_| random()).sum::<f32>()).collect()
+    };
+    let mut vectors = |dimension: usize| -> Vec<Vec<f32>> { (0..3_000).map(|_| vector(dimension)).collect() };
+    let unit = |vector: &Vec<f32>| -> Vec<f32> {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector.iter().map(|x| x / length).collect()
+    };
+    // Directions finer than bytes tell; one number far larger than all others; one vector far longer; another unit of length.
+    let plane: Vec<_> = vectors(2).iter().map(unit).collect();
+    let mut constant = vectors(32);
+    constant.iter_mut().for_each(|vector| vector[7] = 1_000.0);
+    let mut one_long: Vec<_> = vectors(24).iter().map(unit).collect();
+    one_long[5].iter_mut().for_each(|x| *x *= 1e4);
+    let mut large = vectors(24);
+    let lengths = data(large.len(), 1, Element::F32, 4);
+    large.iter_mut().zip(&lengths).for_each(|(vector, by)| {
+        vector.iter_mut().for_each(|x| *x *= 1e4 * (2.0 * by[0]).exp());
+    });
+    let directory = tempfile::tempdir().expect("directory");
+    for (name, vectors) in
+        [("plane", plane), ("constant", constant), ("one long", one_long), ("large", large)]
+    {
+        let path = built(Metric::Dot, Element::F32, &vectors, &directory);
+        let index = Index::open(&path, Mode::Mapped).expect("open");
+        let mut hits = 0;
+        for query in data(50, vectors[0].len(), Element::F32, 23) {
+            let best = oracle(Metric::Dot, &vectors, &query, 10, &|_| true);
+            let params = SearchParams { k: 10, ef: 100, allowed: None, exact: false };
+            let answer = index.search(&index.query(&query).expect("valid"), &params).expect("in range");
+            let enough = best[9] - 1e-6 * best[0].abs().max(1e-3);
+            hits += answer.candidates.iter().filter(|one| f64::from(one.similarity) >= enough).count();
+        }
+        assert!(hits >= 485, "{name}: {hits} of 500");
+    }
+}

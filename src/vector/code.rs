@@ -10,6 +10,7 @@
 //! | centred-u8 | `l2` over f32 or f16 | as affine-u8, of what is left when the mean of all vectors is taken off |
 //! | cone-u8 | `cosine` | as centred-u8, of the normalised vector |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
+//! | scaled-f32 | `dot`, up to 8 numbers, or where codes fail | the vector, then 1 and the extra dimension (two f32) |
 //!
 //! This is scalar quantisation (SQ8, SQ4). The clip is the one with the least error over a sample: squared for unit-i8
 //! and unit-u4, absolute for the affine ones. Rows but raw ones are zero-padded to a multiple of 32 bytes.
@@ -33,7 +34,8 @@
 //!
 //! `dot`: items are compared among themselves with the extra dimension sqrt(M^2 - |x|^2), M the largest norm, which
 //! makes inner product a distance (Bachrach et al. 2014, "Speeding up the Xbox recommender system") and keeps the
-//! graph connected. It is 0 in a query and in items longer than M, so queries walk by -q.x itself.
+//! graph connected. It is 0 in a query and in items longer than M, so queries walk by -q.x itself. A few vectors far longer than
+//! all others do not count for M (see `train`): beside their squares, those of the others would be lost in rounding.
 //!
 //! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
 
@@ -90,11 +92,13 @@ pub enum CodeKind {
     CentredU8,
     /// The same for unit vectors.
     ConeU8,
+    /// Floats, and the extra dimension.
+    ScaledF32,
 }
 
 impl CodeKind {
     /// All kinds, in the order of their codes in the index file.
-    pub const ALL: [CodeKind; 8] = [
+    pub const ALL: [CodeKind; 9] = [
         CodeKind::Raw,
         CodeKind::UnitI8,
         CodeKind::AffineU8,
@@ -103,6 +107,7 @@ impl CodeKind {
         CodeKind::UnitF32,
         CodeKind::CentredU8,
         CodeKind::ConeU8,
+        CodeKind::ScaledF32,
     ];
 
     /// The name that `inspect` shows.
@@ -116,6 +121,7 @@ impl CodeKind {
             CodeKind::UnitF32 => "unit-f32",
             CodeKind::CentredU8 => "centred-u8",
             CodeKind::ConeU8 => "cone-u8",
+            CodeKind::ScaledF32 => "scaled-f32",
         }
     }
 
@@ -125,7 +131,7 @@ impl CodeKind {
             (Metric::L2, Element::I8 | Element::U8) => &[CodeKind::Raw],
             (Metric::L2, _) => &[CodeKind::CentredU8, CodeKind::AffineU8, CodeKind::Raw],
             (Metric::Cosine, _) => &[CodeKind::ConeU8, CodeKind::UnitU4, CodeKind::UnitI8, CodeKind::UnitF32],
-            (Metric::Dot, _) => &[CodeKind::ScaledI8],
+            (Metric::Dot, _) => &[CodeKind::ScaledI8, CodeKind::ScaledF32],
         }
     }
 
@@ -147,9 +153,9 @@ impl CodeKind {
         }
     }
 
-    /// Whether a codec of this kind depends on a sample of the vectors.
-    pub fn is_trained(self) -> bool {
-        !matches!(self, CodeKind::Raw | CodeKind::ScaledI8 | CodeKind::UnitF32)
+    /// Whether codes are of inner product: compared by it, they tell the length of their vector and have an extra dimension.
+    pub fn is_dot(self) -> bool {
+        matches!(self, CodeKind::ScaledI8 | CodeKind::ScaledF32)
     }
 
     /// Whether its codes are of what is left when the mean of all vectors is taken off.
@@ -178,7 +184,7 @@ pub struct Codec {
     pub offset: f32,
     /// What is taken off of each vector before (centred-u8, cone-u8); else empty.
     pub centre: Arc<[f32]>,
-    /// Largest norm when the codec was trained (scaled-i8).
+    /// Largest norm when the codec was trained, but for a few far larger ones (scaled-i8, scaled-f32).
     pub bound: f32,
 }
 
@@ -188,7 +194,8 @@ impl Codec {
     pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
         let centred = Codec::train_centred(metric, element, dimension, sample, bound);
         let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample, bound));
-        if matches!(codec.kind, CodeKind::Raw | CodeKind::ScaledI8) || tells_apart(&codec, sample) {
+        let are_vectors = matches!(codec.kind, CodeKind::Raw | CodeKind::UnitF32 | CodeKind::ScaledF32);
+        if are_vectors || tells_apart(&codec, sample) {
             return codec;
         }
         if codec.kind == CodeKind::UnitU4 {
@@ -213,10 +220,13 @@ impl Codec {
         Codec { scale: (high - low) / 255.0, offset: low, ..codec }
     }
 
-    /// The codec of `l2` or cosine that keeps vectors as they are.
+    /// The codec of the same metric that keeps vectors as they are.
     pub(super) fn floats(&self) -> Codec {
-        let is_l2 = matches!(self.kind, CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8);
-        let kind = if is_l2 { CodeKind::Raw } else { CodeKind::UnitF32 };
+        let kind = match self.kind {
+            CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 => CodeKind::Raw,
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 => CodeKind::ScaledF32,
+            _ => CodeKind::UnitF32,
+        };
         Codec { kind, scale: 1.0, offset: 0.0, centre: Arc::new([]), ..self.clone() }
     }
 
@@ -228,7 +238,7 @@ impl Codec {
         let fits = |kind: &&CodeKind| match kind {
             CodeKind::UnitU4 => may_be_nibbles && few.1 <= NIBBLES_ERROR,
             CodeKind::AffineU8 => dimension > RAW_FLOATS,
-            CodeKind::UnitI8 => dimension > UNIT_FLOATS,
+            CodeKind::UnitI8 | CodeKind::ScaledI8 => dimension > UNIT_FLOATS,
             _ => !kind.is_centred(),
         };
         let kind = CodeKind::of(metric, element).iter().find(fits).copied().unwrap_or(CodeKind::UnitI8);
@@ -282,6 +292,7 @@ impl Codec {
                 self.dimension.next_multiple_of(PAD)
             }
             CodeKind::UnitF32 => (4 * self.dimension).next_multiple_of(PAD),
+            CodeKind::ScaledF32 => (4 * self.dimension + TRAILER).next_multiple_of(PAD),
             CodeKind::ScaledI8 => (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD),
             CodeKind::UnitU4 => self.half().next_multiple_of(PAD),
         }
@@ -290,7 +301,7 @@ impl Codec {
     /// Elements that the kernel reads of a row.
     pub(super) fn width(&self) -> usize {
         match self.kind {
-            CodeKind::Raw | CodeKind::UnitF32 => self.dimension,
+            CodeKind::Raw | CodeKind::UnitF32 | CodeKind::ScaledF32 => self.dimension,
             _ => self.dimension.next_multiple_of(PAD),
         }
     }
@@ -327,13 +338,22 @@ impl Codec {
             CodeKind::ScaledI8 => {
                 let largest = largest(vector);
                 let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-                let norm: f32 = vector.iter().map(|value| value * value).sum();
-                let extra = (self.bound * self.bound - norm).max(0.0).sqrt();
                 encode_i8(vector, 1.0 / scale, row);
-                self.set_trailer(row, scale, extra);
+                self.set_trailer(row, scale, self.extra(vector));
+                0
+            }
+            CodeKind::ScaledF32 => {
+                store(Element::F32, vector, row);
+                self.set_trailer(row, 1.0, self.extra(vector));
                 0
             }
         }
+    }
+
+    /// The extra dimension of an item's vector.
+    fn extra(&self, vector: &[f32]) -> f32 {
+        let square: f32 = vector.iter().map(|value| value * value).sum();
+        (self.bound * self.bound - square).max(0.0).sqrt()
     }
 
     /// The least and the largest number of a byte of `l2`.
@@ -402,7 +422,7 @@ impl Codec {
                 encode_i8(&vector, 1.0 / scale, &mut row);
                 finish_u4_query(&mut row, scale);
             }
-            CodeKind::ScaledI8 => {
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 => {
                 self.encode(vector, &mut row);
                 let (scale, _) = self.trailer(&row);
                 self.set_trailer(&mut row, scale, 0.0);
@@ -424,19 +444,27 @@ impl Codec {
     pub fn zero(&self) -> Option<f32> {
         match self.kind {
             CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 => Some(0.0),
-            CodeKind::ScaledI8 => None,
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 => None,
             _ => Some(-1.0),
         }
     }
 
-    /// The length of the vector that a scaled-i8 row is the code of; None for kinds whose rows do not tell.
+    /// The length of the vector that a row is the code of; None for kinds whose rows do not tell.
     pub fn length(&self, row: &[u8]) -> Option<f32> {
-        if self.kind != CodeKind::ScaledI8 {
-            return None;
-        }
-        let square = |&byte: &u8| f32::from(byte as i8) * f32::from(byte as i8);
-        let squares: f32 = row[..self.width()].iter().map(square).sum();
+        let squares: f32 = match self.kind {
+            CodeKind::ScaledI8 => row[..self.width()].iter().map(|&byte| f32::from(byte as i8).powi(2)).sum(),
+            CodeKind::ScaledF32 => {
+                let numbers = row[..4 * self.width()].as_chunks().0.iter();
+                numbers.map(|&bytes| f32::from_le_bytes(bytes).powi(2)).sum()
+            }
+            _ => return None,
+        };
         Some(self.trailer(row).0 * squares.sqrt())
+    }
+
+    /// Where the trailer of a row begins.
+    fn trailer_at(&self) -> usize {
+        if self.kind == CodeKind::ScaledF32 { 4 * self.width() } else { self.width() }
     }
 
     /// The scale of a unit-i8 code: a query's own, or the items'.
@@ -448,13 +476,13 @@ impl Codec {
     }
 
     pub(super) fn trailer(&self, row: &[u8]) -> (f32, f32) {
-        let at = self.width();
+        let at = self.trailer_at();
         let read = |at: usize| f32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
         (read(at), read(at + 4))
     }
 
     pub(super) fn set_trailer(&self, row: &mut [u8], scale: f32, extra: f32) {
-        let at = self.width();
+        let at = self.trailer_at();
         row[at..at + 4].copy_from_slice(&scale.to_le_bytes());
         row[at + 4..at + 8].copy_from_slice(&extra.to_le_bytes());
     }
@@ -466,7 +494,7 @@ impl Codec {
             CodeKind::Raw => (Operation::L2, self.element),
             CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => (Operation::L2, Element::U8),
             CodeKind::UnitI8 | CodeKind::ScaledI8 => (Operation::Dot, Element::I8),
-            CodeKind::UnitF32 => (Operation::Dot, Element::F32),
+            CodeKind::UnitF32 | CodeKind::ScaledF32 => (Operation::Dot, Element::F32),
             CodeKind::UnitU4 => {
                 return kernel::select(Operation::DotNibbles, Element::I8, Element::U8, self.dimension);
             }

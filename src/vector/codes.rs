@@ -91,7 +91,7 @@ impl Codes {
     /// may hold it.
     #[inline]
     pub fn as_query<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.codec.kind != CodeKind::ScaledI8 {
+        if !self.codec.kind.is_dot() {
             return self.as_item(node, buffer);
         }
         buffer.clear();
@@ -133,7 +133,7 @@ impl Codes {
                 let (factor, offset) = (-read(at) * codec.scale, read(at + 4));
                 out.iter_mut().for_each(|value| *value = (*value - offset) * factor);
             }
-            CodeKind::ScaledI8 => {
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 => {
                 let (scale, extra) = codec.trailer(query);
                 for (value, &node) in out.iter_mut().zip(nodes) {
                     let (other_scale, other_extra) = codec.trailer(self.row(node));

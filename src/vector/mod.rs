@@ -17,4 +17,4 @@ pub use codes::Codes;
 pub use element::{Element, ElementError};
 pub use kernel::{Backend, Kernel, Operation, Rows};
 pub use metric::Metric;
-pub use train::{LEAST_STEP, sample_size};
+pub use train::{LEAST_STEP, bound, sample_size};

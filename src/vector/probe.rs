@@ -16,7 +16,7 @@ const BY_CODE: usize = 40;
 /// This share of them, at least.
 const LEAST: f64 = 0.7;
 /// In fewer vectors all are near.
-const FEW: usize = 1_000;
+const FEW: usize = 2 * BY_CODE;
 
 /// Whether a codec tells the vectors of a sample, one after the other, apart; of few vectors it is believed.
 pub(super) fn tells_apart(codec: &Codec, sample: &[f32]) -> bool {

@@ -7,6 +7,17 @@ pub fn sample_size(dimension: usize) -> usize {
     20_000.min((1 << 24) / dimension.max(1))
 }
 
+/// Vectors this many times longer than 99.5 % of all do not count for the bound of lengths.
+const FAR_LONGER: f32 = 100.0;
+
+/// The largest norm of all, or that of 99.5 % if the others are far longer; puts the norms in another order.
+pub fn bound(norms: &mut [f32]) -> f32 {
+    let most = norms.iter().copied().fold(0.0, f32::max);
+    let Some(last) = norms.len().checked_sub(1) else { return most };
+    let (_, usual, _) = norms.select_nth_unstable_by(last - norms.len() / 200, f32::total_cmp);
+    if most > FAR_LONGER * *usual && *usual > 0.0 { *usual } else { most }
+}
+
 /// The step of 16 levels with the least squared error over numbers of a normal distribution, in standard deviations
 /// (Max 1960, "Quantizing for minimum distortion").
 pub(super) const NORMAL_STEP: f32 = 0.3352;

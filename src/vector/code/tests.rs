@@ -236,7 +236,14 @@ fn vectors_that_codes_do_not_tell_apart_are_compared_themselves() {
         .map(|(at, off)| off.iter().zip(&centres[at % 3]).map(|(off, c)| c + 1e-4 * off).collect())
         .collect();
     assert_eq!(kind(Metric::Cosine, 300, &bundles), CodeKind::UnitF32);
+    // As well of a few hundred, and under inner product.
+    (0..).zip(&mut large).for_each(|(at, vector)| vector[7] = (at % 2) as f32 * 1_000.0);
+    assert_eq!(kind(Metric::L2, 20, &large[..300]), CodeKind::Raw);
+    let constant: Vec<Vec<f32>> =
+        spread(1_500, 20).into_iter().map(|v| [v, vec![1_000.0]].concat()).collect();
+    assert_eq!(kind(Metric::Dot, 21, &constant), CodeKind::ScaledF32);
     // Codes that do are shorter.
+    assert_eq!(kind(Metric::Dot, 20, &spread(1_500, 20)), CodeKind::ScaledI8);
     assert_eq!(kind(Metric::L2, 20, &spread(1_500, 20)), CodeKind::AffineU8);
     assert_eq!(kind(Metric::Cosine, 300, &spread(1_500, 300)), CodeKind::UnitU4);
 }

@@ -215,7 +215,7 @@ fn pack_export(args: &Args, export: &mut ExportReader, send: &mut dyn FnMut(Parc
             None => return Ok(()),
             Some(ExportLine::Item(item)) => {
                 if row >= args.from {
-                    bytes += item.vector_f32.len() + ITEM_BYTES;
+                    bytes += item.vector_f32.len() + length(&item.attributes) + ITEM_BYTES;
                     batch.push(upsert(*item));
                 }
                 row += 1;
@@ -274,6 +274,11 @@ fn carry(client: &Client, parcels: &Mutex<Receiver<Parcel>>, landed: &Mutex<Land
     }
 }
 
+/// Bytes of a value as JSON.
+fn length(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
+}
+
 /// Reads both files side by side; `send` says whether to go on.
 fn pack(
     args: &Args,
@@ -296,7 +301,7 @@ fn pack(
     let item_bytes = 4 * vectors.dimension() * 4 / 3 + ITEM_BYTES;
     let most = (PARCEL_BYTES / item_bytes).clamp(1, args.batch as usize);
     while let Some(chunk) = vectors.next_chunk(most)? {
-        let mut batch = Vec::with_capacity(chunk.rows);
+        let (mut batch, mut first, mut size) = (Vec::with_capacity(chunk.rows), chunk.first_row, 0);
         for (row, bytes) in (chunk.first_row..).zip(chunk.bytes.chunks_exact(row_bytes)) {
             numbers.clear();
             element.decode(bytes, &mut numbers);
@@ -304,17 +309,25 @@ fn pack(
             let mut item = match &mut items {
                 None => json!({"id": row.to_string()}),
                 Some(items) => match items.next().transpose()? {
-                    Some(item) => json!({"id": item.id, "attributes": attributes(&item, schema)?}),
+                    Some(item) => {
+                        let attributes = attributes(&item, schema)?;
+                        size += length(&attributes);
+                        json!({"id": item.id, "attributes": attributes})
+                    }
                     None => bail!("there are more vectors than items: no item for row {row}"),
                 },
             };
             item["vector_f32"] = Value::from(STANDARD.encode(bytes));
             batch.push(item);
-        }
-        let body = json!({ "items": batch, "embedding": args.embedding });
-        let parcel = Parcel { row: chunk.first_row, items: chunk.rows as u64, body };
-        if !send(parcel) {
-            return Ok(());
+            size += item_bytes;
+            if size >= PARCEL_BYTES || batch.len() == chunk.rows - (first - chunk.first_row) as usize {
+                let items = batch.len() as u64;
+                let body = json!({ "items": std::mem::take(&mut batch), "embedding": args.embedding });
+                if !send(Parcel { row: first, items, body }) {
+                    return Ok(());
+                }
+                (first, size) = (first + items, 0);
+            }
         }
     }
     match items.and_then(|mut items| items.next()) {

@@ -118,7 +118,14 @@ impl Requests {
             }
             Source::Vectors { rows, names, chunk, at } => {
                 if *at == chunk.len() {
-                    let Some(next) = rows.next_chunk(CHUNK)? else { return Ok(None) };
+                    let Some(next) = rows.next_chunk(CHUNK)? else {
+                        if names.as_mut().and_then(Iterator::next).is_some() {
+                            let reason =
+                                format!("there are names for more rows than the {} of the file", rows.rows());
+                            return Err(Problem::content(reason).in_file(&self.path));
+                        }
+                        return Ok(None);
+                    };
                     (*chunk, *at) = (next.bytes, 0);
                 }
                 let row = &chunk[*at..*at + rows.row_bytes()];
