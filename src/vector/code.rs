@@ -208,11 +208,14 @@ impl Codec {
     }
 
     /// A codec for vectors of which only the first are known: what they have in common may not be what all have, so codes keep the
-    /// reach that unit vectors have around any centre; and what these few would show of a finer choice says little.
+    /// reach that unit vectors have around any centre. What these few would show of a finer choice says little, but where codes do not
+    /// even tell these apart, floats are right until more is known; not under `l2`, whose floats would stay (see `checkpoint`).
     pub fn begin(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
         let cone = Codec::train_centred(metric, element, dimension, sample, bound);
         let Some(codec) = cone.filter(|codec| codec.kind == CodeKind::ConeU8) else {
-            return Codec::shortest(metric, element, dimension, sample, bound);
+            let codec = Codec::shortest(metric, element, dimension, sample, bound);
+            let is_right = metric == Metric::L2 || tells_apart(&codec, sample);
+            return if is_right { codec } else { codec.floats() };
         };
         let reach = CONE_REACH / (dimension as f32).sqrt();
         let (low, high) = (codec.offset, codec.offset + 255.0 * codec.scale);

@@ -242,6 +242,8 @@ fn vectors_that_codes_do_not_tell_apart_are_compared_themselves() {
     let constant: Vec<Vec<f32>> =
         spread(1_500, 20).into_iter().map(|v| [v, vec![1_000.0]].concat()).collect();
     assert_eq!(kind(Metric::Dot, 21, &constant), CodeKind::ScaledF32);
+    let first = Codec::begin(Metric::Dot, Element::F32, 21, &constant[..500].concat(), 1e4);
+    assert_eq!(first.kind, CodeKind::ScaledF32);
     // Codes that do are shorter.
     assert_eq!(kind(Metric::Dot, 20, &spread(1_500, 20)), CodeKind::ScaledI8);
     assert_eq!(kind(Metric::L2, 20, &spread(1_500, 20)), CodeKind::AffineU8);
