@@ -56,7 +56,7 @@ pub enum CatalogueError {
         holder: String,
     },
     /// Somebody else publishes into the collection, or deletes it, and does not finish.
-    #[error("{path} is held by another publisher of the collection, for {} s already: try again, or end that process", waited.as_secs())]
+    #[error("{path} is held by another publisher of the collection, for {} s already: try again; where it stays so, end the process that holds it", waited.as_secs())]
     Publishing {
         /// The lock file.
         path: PathBuf,

@@ -301,7 +301,8 @@ fn pack(
     let item_bytes = 4 * vectors.dimension() * 4 / 3 + ITEM_BYTES;
     let most = (PARCEL_BYTES / item_bytes).clamp(1, args.batch as usize);
     while let Some(chunk) = vectors.next_chunk(most)? {
-        let (mut batch, mut first, mut size) = (Vec::with_capacity(chunk.rows), chunk.first_row, 0);
+        let (mut batch, mut size) = (Vec::with_capacity(chunk.rows), 0);
+        let last = chunk.first_row + chunk.rows as u64 - 1;
         for (row, bytes) in (chunk.first_row..).zip(chunk.bytes.chunks_exact(row_bytes)) {
             numbers.clear();
             element.decode(bytes, &mut numbers);
@@ -320,13 +321,13 @@ fn pack(
             item["vector_f32"] = Value::from(STANDARD.encode(bytes));
             batch.push(item);
             size += item_bytes;
-            if size >= PARCEL_BYTES || batch.len() == chunk.rows - (first - chunk.first_row) as usize {
+            if size >= PARCEL_BYTES || row == last {
                 let items = batch.len() as u64;
                 let body = json!({ "items": std::mem::take(&mut batch), "embedding": args.embedding });
-                if !send(Parcel { row: first, items, body }) {
+                if !send(Parcel { row: row + 1 - items, items, body }) {
                     return Ok(());
                 }
-                (first, size) = (first + items, 0);
+                size = 0;
             }
         }
     }

@@ -71,6 +71,9 @@ impl Requests {
                 let rows = Box::new(VectorSource::open(path, &options.vectors)?);
                 let id_field = options.name_field.clone();
                 let fields = ItemOptions { id_field, ..ItemOptions::default() };
+                if let Some(names) = &options.names {
+                    one_name_a_row(names, &fields, rows.rows())?;
+                }
                 let names =
                     options.names.as_ref().map(|names| ItemReader::open(names, &fields)).transpose()?;
                 Source::Vectors { rows, names: names.map(Box::new), chunk: Vec::new(), at: 0 }
@@ -162,9 +165,53 @@ fn of_line(number: u64, (line, mut body): Line) -> Result<Asked, Problem> {
     Ok(Asked { name, place: format!("line {line}"), number, body })
 }
 
+/// Refuses a file of names that has not one for each row, before anything is asked: all would be shifted. A pipe can be read only
+/// once: there it is told when the names or the rows end.
+fn one_name_a_row(path: &Path, fields: &ItemOptions, rows: u64) -> Result<(), InputError> {
+    if !std::fs::metadata(path).is_ok_and(|facts| facts.is_file()) {
+        return Ok(());
+    }
+    let mut names = 0;
+    for name in ItemReader::open(path, fields)? {
+        name?;
+        names += 1;
+    }
+    if names == rows {
+        return Ok(());
+    }
+    let reason = format!("has {names} names, there are {rows} rows of vectors: each row needs its name");
+    Err(Problem::content(reason).in_file(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_has_its_name_or_nothing_is_asked() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (rows, names) = (directory.path().join("users.fbin"), directory.path().join("names.jsonl"));
+        let numbers = [1.0f32, 0.0, 0.0, 1.0].iter().flat_map(|number| number.to_le_bytes());
+        let bytes: Vec<u8> = [2u32, 2].iter().flat_map(|count| count.to_le_bytes()).chain(numbers).collect();
+        std::fs::write(&rows, bytes).expect("written");
+        let name_field = "id".to_owned();
+        let options = RequestOptions { names: Some(names.clone()), name_field, ..RequestOptions::default() };
+        for count in 1..4 {
+            let lines: String = (0..count).map(|at| format!("{{\"id\": \"u{at}\"}}\n")).collect();
+            std::fs::write(&names, lines).expect("written");
+            match Requests::open(&rows, &options) {
+                Ok(mut asked) => {
+                    let all = asked.take_all().expect("requests");
+                    assert_eq!((count, all[1].name.as_str()), (2, "u1"));
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let told = format!("has {count} names, there are 2 rows");
+                    assert!(count != 2 && error.contains("names.jsonl") && error.contains(&told), "{error}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn lines_are_requests_with_a_name_or_a_number() {
