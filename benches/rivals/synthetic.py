@@ -148,6 +148,16 @@ def biased(random):
     return split(random, vectors, "dot")
 
 
+def model(random):
+    """A model's factors, of lengths that vary, with a bias among them; users weigh the bias by 1: inner product."""
+    base = 0.2 * random.standard_normal((100_000, 64), dtype=np.float32)
+    base *= np.exp(0.4 * random.standard_normal((100_000, 1), dtype=np.float32))
+    base[:, 0] = 3 + 0.7 * random.standard_normal(100_000, dtype=np.float32)
+    users = 0.3 * random.standard_normal((QUERIES, 64), dtype=np.float32)
+    users[:, 0] = 1
+    return base, users, "dot"
+
+
 def growing(random):
     """For growth.py: four millions of 96 numbers."""
     latent = blobs(random, 4_000_000 + QUERIES, 32, 2_000, 0.7)
@@ -167,6 +177,7 @@ SETS = {
 HARD = {
     "places-2": places, "angles-4": angles, "far-32": far,
     "cone-384": cone, "means-64": shifted_means, "unequal-32": unequal, "flat-2": flat, "biased-64": biased,
+    "model-64": model,
 }  # fmt: skip
 BIG = {"growing-96": growing}
 ALL = SETS | HARD | BIG

@@ -68,22 +68,24 @@ fn incoming(graph: &Graph) -> Vec<u32> {
 
 /// The nodes that no path of level-0 links leads to from the entry point.
 pub fn reach(graph: &Graph) -> Vec<u32> {
-    reach_among(graph, &|_| false)
+    reach_among(graph, graph.nodes(), &|_| false)
 }
 
-/// As `reach`, of the nodes that are not gone; paths may not lead through those that are.
-fn reach_among(graph: &Graph, gone: &dyn Fn(u32) -> bool) -> Vec<u32> {
+/// As `reach`, of the first `nodes` that are not gone; paths may not lead through those that are.
+fn reach_among(graph: &Graph, nodes: usize, gone: &dyn Fn(u32) -> bool) -> Vec<u32> {
     let seen = spread_from_entry(graph, gone);
-    (0..seen.len() as u32).filter(|&node| !seen[node as usize]).collect()
+    (0..nodes as u32).filter(|&node| !seen[node as usize]).collect()
 }
 
 /// Marks what can be reached, and what is gone.
 fn spread_from_entry(graph: &Graph, gone: &dyn Fn(u32) -> bool) -> Vec<bool> {
+    // The entry point first: it may be newer than the nodes that were counted before.
+    let entry = graph.entry();
     let mut seen: Vec<bool> = (0..graph.nodes() as u32).map(gone).collect();
-    if let Some(entry) = seen.get_mut(graph.entry() as usize) {
+    if let Some(entry) = seen.get_mut(entry as usize) {
         *entry = false;
     }
-    spread(graph, graph.entry(), &mut seen);
+    spread(graph, entry, &mut seen);
     seen
 }
 
@@ -122,7 +124,9 @@ pub(super) fn repair_among(
     ef: usize,
 ) -> Reach {
     let mut report = Reach::default();
-    let mut lost = reach_among(graph, gone);
+    // Those that come meanwhile are linked by whoever brings them.
+    let nodes = graph.nodes();
+    let mut lost = reach_among(graph, nodes, gone);
     report.unreachable = lost.len();
     let mut mender = Mender { graph, codes, linker, gone, incoming: Vec::new(), scratch: Scratch::default() };
     while !lost.is_empty() && report.rounds < 10 {
@@ -131,11 +135,11 @@ pub(super) fn repair_among(
         let mut seen = spread_from_entry(graph, gone);
         for &node in &lost {
             // An earlier repair may have led here already.
-            if !seen[node as usize] && mender.attach(node, (ef << report.rounds).min(MAX_REPAIR_EF)) {
+            if !seen[node as usize] && mender.attach_within(node, ef) {
                 spread(graph, node, &mut seen);
             }
         }
-        lost = reach_among(graph, gone);
+        lost = reach_among(graph, nodes, gone);
     }
     report.left = lost.len();
     report
@@ -151,6 +155,13 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
+    /// Links `node` from a near node, looked for ever wider until there is one with room.
+    fn attach_within(&mut self, node: u32, ef: usize) -> bool {
+        let widths =
+            std::iter::successors(Some(2 * ef), |&width| (width < MAX_REPAIR_EF).then_some(2 * width));
+        widths.into_iter().any(|width| self.attach(node, width))
+    }
+
     /// Links `node` from the nearest node that a search for it finds and that has room.
     fn attach(&mut self, node: u32, ef: usize) -> bool {
         // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.

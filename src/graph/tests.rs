@@ -28,7 +28,7 @@ fn codes(metric: Metric, vectors: &[Vec<f32>]) -> Codes {
     let vectors = &prepared(metric, vectors);
     let dimension = vectors[0].len();
     let bound = vectors.iter().map(|v| v.iter().map(|x| x * x).sum::<f32>().sqrt()).fold(0.0, f32::max);
-    let codec = Codec::train(metric, Element::F32, dimension, &vectors.concat(), bound);
+    let codec = Codec::train(metric, Element::F32, dimension, &vectors.concat(), &|_| bound);
     let mut rows = vec![0; vectors.len() * codec.stride()];
     for (vector, row) in vectors.iter().zip(rows.chunks_mut(codec.stride())) {
         codec.encode(vector, row);

@@ -22,7 +22,7 @@ use crate::arena::{ArenaError, Array};
 use crate::attributes::{Columns, ColumnsBuilder, ColumnsError, Value};
 use crate::file::{self, FileError};
 use crate::graph::{self, BuildParams, Graph, GraphError};
-use crate::vector::{CodeKind, Codec, Codes, Element, Metric, bound, sample_size};
+use crate::vector::{CodeKind, Codec, Codes, Element, Metric, bound, length, sample_size};
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -384,10 +384,21 @@ impl IndexBuilder {
         }
     }
 
+    /// The lengths of all vectors when a centre, or nothing, is taken off.
+    fn lengths(&self, centre: &[f32]) -> Vec<f32> {
+        if centre.is_empty() {
+            return self.norms.to_vec();
+        }
+        let lengths = (0..self.norms.len()).into_par_iter().map_init(Vec::new, |numbers, node| {
+            self.numbers(node, numbers);
+            length(numbers, centre)
+        });
+        lengths.collect()
+    }
+
     fn encode(&mut self) -> Result<(Codes, f64), BuildError> {
         let schema = &self.options.schema;
         let nodes = self.norms.len();
-        let bound = bound(&mut self.norms.to_vec());
         let (mut sample, mut numbers) = (Vec::new(), Vec::new());
         // Where there is a choice.
         let trained = CodeKind::of(schema.metric, schema.element).len() > 1;
@@ -396,7 +407,8 @@ impl IndexBuilder {
             self.numbers(node, &mut numbers);
             sample.extend_from_slice(&numbers);
         }
-        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
+        let bound = |centre: &[f32]| bound(&mut self.lengths(centre));
+        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, &bound);
         if codec.kind == CodeKind::Raw {
             let vectors = std::mem::replace(&mut self.vectors, Array::with_capacity(0)?);
             return Ok((Codes::new(codec, vectors), 0.0));

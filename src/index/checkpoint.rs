@@ -22,13 +22,13 @@ use crate::attributes::{Columns, ItemFacts};
 use crate::file::FileError;
 use crate::graph::{self, BuildParams, Graph, GraphError, GraphParts, Reach, Snapshot};
 use crate::priority::{KEEPING, give_way, give_way_now, step_back};
-use crate::vector::{CodeKind, Codec, Codes, bound, sample_size};
+use crate::vector::{CodeKind, Codec, Codes, bound, lengths, sample_size};
 
 const NONE: u32 = u32::MAX;
 /// Codes that were trained on fewer vectors are made afresh when there are so many times as many.
 const FEW: usize = 20_000;
 const GROWN: usize = 4;
-/// Codes of so many times the step that they should have had did not tell vectors apart well enough to link them.
+/// Codes of so many times the step, or the bound, that they should have had did not tell vectors apart well enough to link them.
 const COARSER: f32 = 4.0;
 
 /// The state of one moment, to be written.
@@ -297,17 +297,16 @@ impl Checkpoint<'_> {
             return Ok(None);
         }
         let (mut sample, mut numbers, mut row) = (Vec::new(), Vec::new(), vec![0; codec.stride()]);
-        let (mut clipped, mut norms) = (0, Vec::new());
+        let (mut clipped, mut late) = (0, 0);
         let step = layout.nodes.len().div_ceil(sample_size(index.schema.dimension)).max(1);
         for &node in layout.nodes.iter().step_by(step) {
             give_way();
             index.numbers(node, &mut numbers);
             clipped += codec.encode(&numbers, &mut row);
-            norms.push(numbers.iter().map(|x| x * x).sum::<f32>().sqrt());
+            late += usize::from(codec.is_beyond(&numbers));
             sample.extend_from_slice(&numbers);
         }
         let sampled = layout.nodes.len().div_ceil(step);
-        let late = norms.iter().filter(|&&norm| norm > codec.bound).count();
         let off = clipped * 100 > sample.len() || (codec.kind.is_dot() && late * 100 > sampled);
         // What was trained on few does not hold for many.
         let young = index.base_nodes < FEW && layout.nodes.len() >= GROWN * index.base_nodes;
@@ -315,9 +314,9 @@ impl Checkpoint<'_> {
             return Ok(None);
         }
         let schema = &index.schema;
-        let (kind, before) = (codec.kind, codec.scale);
-        let bound = bound(&mut norms);
-        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, bound);
+        let before = codec;
+        let bound = |centre: &[f32]| bound(&mut lengths(&sample, schema.dimension, centre));
+        let codec = Codec::train(schema.metric, schema.element, schema.dimension, &sample, &bound);
         row.resize(codec.stride(), 0);
         let rows = Array::with_capacity(layout.nodes.len() * codec.stride())?;
         for &node in &layout.nodes {
@@ -328,7 +327,9 @@ impl Checkpoint<'_> {
             rows.extend(&row)?;
         }
         // Links that were chosen by codes which hardly told the vectors apart.
-        let misled = off || kind != codec.kind || before > COARSER * codec.scale;
+        let wider = codec.kind.is_dot() && before.bound > COARSER * codec.bound;
+        let coarser = wider || before.scale > COARSER * codec.scale;
+        let misled = off || before.kind != codec.kind || coarser;
         Ok(Some(Recoded { codes: Codes::new(codec, rows), misled }))
     }
 

@@ -25,12 +25,10 @@ use super::row::RowBuffers;
 use crate::arena::{ArenaError, SlotTable};
 use crate::attributes::{Bitset, Cell, ColumnsError};
 use crate::graph::{self, Swept, Work};
-use crate::vector::{CodeKind, Codec, LEAST_STEP, Metric};
+use crate::vector::{CodeKind, Codec, LEAST_STEP, Metric, STRETCH};
 
 /// Nodes of a graph below this are linked one after the other, as in a build.
 const SERIAL: usize = 500;
-/// A codec trained on few vectors leaves this much room for larger numbers.
-const STRETCH: f32 = 1.5;
 /// Fewer vectors than this do not show what range others have.
 const FEW: usize = 100;
 
@@ -443,16 +441,15 @@ impl Index {
             Change::Put(put) => put.vector.as_deref(),
             Change::Delete { .. } | Change::Note(_) | Change::State(_) => None,
         });
-        let (mut sample, mut numbers, mut bound) = (Vec::new(), Vec::new(), 0.0f32);
+        let (mut sample, mut numbers) = (Vec::new(), Vec::new());
         for row in rows {
-            let norm = self.decode(row, &mut numbers);
-            bound = bound.max(norm as f32);
+            self.decode(row, &mut numbers);
             sample.extend_from_slice(&numbers);
         }
         if sample.is_empty() {
             return Ok(None);
         }
-        let codec = self.first_codec(&sample, bound);
+        let codec = self.first_codec(&sample);
         let begun = Index::open_empty(path, self.mode, self.room, codec)?;
         {
             // The file may be older than the records without vectors that were applied here.
@@ -465,10 +462,9 @@ impl Index {
     }
 
     /// A codec for vectors of which only the first are known.
-    fn first_codec(&self, sample: &[f32], bound: f32) -> Codec {
+    fn first_codec(&self, sample: &[f32]) -> Codec {
         let schema = &self.schema;
-        let mut codec =
-            Codec::begin(schema.metric, schema.element, schema.dimension, sample, bound * STRETCH);
+        let mut codec = Codec::begin(schema.metric, schema.element, schema.dimension, sample);
         match codec.kind {
             CodeKind::UnitI8 => {
                 // The numbers of a vector of length 1 spread around 0 by one over the root of their count.

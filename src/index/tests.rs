@@ -631,3 +631,30 @@ fn inner_products_are_found_whatever_the_vectors_are_like() {
         assert!(hits >= 485, "{name}: {hits} of 500");
     }
 }
+
+#[test]
+fn a_bias_beside_the_factors_of_a_model_does_not_spoil_the_links() {
+    let mut random = stream(11);
+    let mut normal = || (0..12).map(|_| random()).sum::<f32>();
+    let factors = |spread: f32, bias: f32, normal: &mut dyn FnMut() -> f32| -> Vec<f32> {
+        let size = 0.2 * (spread * normal()).exp();
+        let mut vector: Vec<f32> = (0..64).map(|_| size * normal()).collect();
+        vector[0] = bias * (1.0 + 0.23 * normal());
+        vector
+    };
+    let vectors: Vec<_> = (0..8_000).map(|_| factors(0.4, 3.0, &mut normal)).collect();
+    let directory = tempfile::tempdir().expect("directory");
+    let path = built(Metric::Dot, Element::F32, &vectors, &directory);
+    let index = Index::open(&path, Mode::Mapped).expect("open");
+    let mut hits = 0;
+    for _ in 0..50 {
+        let mut query = factors(0.0, 1.0, &mut normal);
+        query[0] = 0.0;
+        let best = oracle(Metric::Dot, &vectors, &query, 100, &|_| true);
+        let params = SearchParams { k: 100, ef: 200, allowed: None, exact: false };
+        let answer = index.search(&index.query(&query).expect("valid"), &params).expect("in range");
+        let enough = best[99] - 1e-5;
+        hits += answer.candidates.iter().filter(|one| f64::from(one.similarity) >= enough).count();
+    }
+    assert!(hits >= 4_400, "{hits} of 5,000");
+}

@@ -11,6 +11,7 @@
 //! | cone-u8 | `cosine` | as centred-u8, of the normalised vector |
 //! | scaled-i8 | `dot` | as unit-i8 with a scale a vector, then that scale and the extra dimension (two f32) |
 //! | scaled-f32 | `dot`, up to 8 numbers, or where codes fail | the vector, then 1 and the extra dimension (two f32) |
+//! | centred-i8, centred-f32 | `dot`, lengths that vary | as scaled-i8 and scaled-f32, of what is left when the mean of all vectors is taken off |
 //!
 //! This is scalar quantisation (SQ8, SQ4). The clip is the one with the least error over a sample: squared for unit-i8
 //! and unit-u4, absolute for the affine ones. Rows but raw ones are zero-padded to a multiple of 32 bytes.
@@ -21,7 +22,9 @@
 //!
 //! Vectors that have much in common, as those of many text models do, differ by little beside their length, and codes would mostly
 //! say what is common. So it is taken off. That leaves distances as they are, and the squared distance of unit vectors is 2 minus twice
-//! their cosine.
+//! their cosine. The products with a query all change by the query's product with the mean, and so keep their order; among items they
+//! do not, which is for the better where lengths vary (a bias beside the factors of a model makes all items want the same
+//! neighbours), and for the worse where they do not, and queries want the neighbours of items like themselves.
 //!
 //! A query far outside of what bytes of Euclidean distance can hold (a user vector of another model than the items', say) stays f32, in
 //! steps of the code: cut to 0..=255, it would lie in another direction from the items.
@@ -37,19 +40,21 @@
 //! graph connected. It is 0 in a query and in items longer than M, so queries walk by -q.x itself. A few vectors far longer than
 //! all others do not count for M (see `train`): beside their squares, those of the others would be lost in rounding.
 //!
-//! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared.
+//! Invariant: distances are in the units of the exact ones (minus the similarity), so the two can be compared; those of centred-i8 and
+//! centred-f32 are all off by the same, which in f32 would cost them digits, so only their order and their differences count.
 
 use std::sync::Arc;
 
 use super::kernel::{self, Kernel, Operation};
 use super::probe::tells_apart;
 use super::rotate::rotate;
-use super::train::{NORMAL_STEP, affine_scale, nibble_scale, symmetric_scale};
+use super::train::{NORMAL_STEP, affine_scale, length, lengths, nibble_scale, spread, symmetric_scale};
 use super::{Element, Metric};
 
 /// Rows are padded to a multiple of this many bytes.
 const PAD: usize = 32;
-/// From this square of their mean's length on, unit vectors count as having much in common.
+/// From this square of their mean's length on, as a share of the mean square of theirs, vectors count as having much in common.
+/// (Under inner product the graph of what is left is the better one from here on, and not quite as good below.)
 const CONE: f32 = 0.5;
 /// The numbers of unit vectors, around any centre, lie within so much over the root of their count: four standard deviations of
 /// two that have nothing in common.
@@ -58,6 +63,12 @@ const CONE_REACH: f32 = 5.7;
 const CENTRED: f32 = 0.7;
 /// The mean of fewer vectors says little.
 const MEAN_FROM: usize = 100;
+/// A codec trained on the first few vectors leaves so much room for larger numbers and longer vectors.
+pub const STRETCH: f32 = 1.5;
+/// Where lengths hardly vary, a bound so many deviations beyond the longest is enough, and costs no digits.
+const BEYOND: f32 = 4.0;
+/// Lengths vary when their deviation is this share of their mean.
+const VARIED: f64 = 0.1;
 /// Up to this dimension vectors of floats are compared themselves: a cache line at most.
 const RAW_FLOATS: usize = 16;
 /// The same for unit vectors, which are a second copy: no longer than a code.
@@ -94,11 +105,15 @@ pub enum CodeKind {
     ConeU8,
     /// Floats, and the extra dimension.
     ScaledF32,
+    /// As scaled-i8, from the mean.
+    CentredI8,
+    /// As scaled-f32, from the mean.
+    CentredF32,
 }
 
 impl CodeKind {
     /// All kinds, in the order of their codes in the index file.
-    pub const ALL: [CodeKind; 9] = [
+    pub const ALL: [CodeKind; 11] = [
         CodeKind::Raw,
         CodeKind::UnitI8,
         CodeKind::AffineU8,
@@ -108,6 +123,8 @@ impl CodeKind {
         CodeKind::CentredU8,
         CodeKind::ConeU8,
         CodeKind::ScaledF32,
+        CodeKind::CentredI8,
+        CodeKind::CentredF32,
     ];
 
     /// The name that `inspect` shows.
@@ -122,6 +139,8 @@ impl CodeKind {
             CodeKind::CentredU8 => "centred-u8",
             CodeKind::ConeU8 => "cone-u8",
             CodeKind::ScaledF32 => "scaled-f32",
+            CodeKind::CentredI8 => "centred-i8",
+            CodeKind::CentredF32 => "centred-f32",
         }
     }
 
@@ -131,7 +150,9 @@ impl CodeKind {
             (Metric::L2, Element::I8 | Element::U8) => &[CodeKind::Raw],
             (Metric::L2, _) => &[CodeKind::CentredU8, CodeKind::AffineU8, CodeKind::Raw],
             (Metric::Cosine, _) => &[CodeKind::ConeU8, CodeKind::UnitU4, CodeKind::UnitI8, CodeKind::UnitF32],
-            (Metric::Dot, _) => &[CodeKind::ScaledI8, CodeKind::ScaledF32],
+            (Metric::Dot, _) => {
+                &[CodeKind::CentredI8, CodeKind::CentredF32, CodeKind::ScaledI8, CodeKind::ScaledF32]
+            }
         }
     }
 
@@ -155,17 +176,22 @@ impl CodeKind {
 
     /// Whether codes are of inner product: compared by it, they tell the length of their vector and have an extra dimension.
     pub fn is_dot(self) -> bool {
-        matches!(self, CodeKind::ScaledI8 | CodeKind::ScaledF32)
+        matches!(self, CodeKind::ScaledI8 | CodeKind::ScaledF32 | CodeKind::CentredI8 | CodeKind::CentredF32)
+    }
+
+    /// Whether rows are of the vectors' numbers in full.
+    fn is_of_vectors(self) -> bool {
+        matches!(self, CodeKind::Raw | CodeKind::UnitF32 | CodeKind::ScaledF32 | CodeKind::CentredF32)
     }
 
     /// Whether its codes are of what is left when the mean of all vectors is taken off.
     pub fn is_centred(self) -> bool {
-        matches!(self, CodeKind::CentredU8 | CodeKind::ConeU8)
+        matches!(self, CodeKind::CentredU8 | CodeKind::ConeU8 | CodeKind::CentredI8 | CodeKind::CentredF32)
     }
 
     /// Whether codes are compared by Euclidean distance in bytes.
     fn is_affine(self) -> bool {
-        self.is_centred() || self == CodeKind::AffineU8
+        matches!(self, CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8)
     }
 }
 
@@ -182,20 +208,26 @@ pub struct Codec {
     pub scale: f32,
     /// Value of code 0 (affine-u8, centred-u8, cone-u8).
     pub offset: f32,
-    /// What is taken off of each vector before (centred-u8, cone-u8); else empty.
+    /// What is taken off of each vector before (centred-u8, cone-u8, centred-i8, centred-f32); else empty.
     pub centre: Arc<[f32]>,
-    /// Largest norm when the codec was trained, but for a few far larger ones (scaled-i8, scaled-f32).
+    /// Largest norm of what is coded when the codec was trained, but for a few far larger ones (`dot`).
     pub bound: f32,
 }
 
 impl Codec {
-    /// Trains on a sample of vectors (normalised under cosine), one after the other, and the largest norm of all: the shortest
-    /// codes that tell these apart.
-    pub fn train(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
-        let centred = Codec::train_centred(metric, element, dimension, sample, bound);
-        let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample, bound));
-        let are_vectors = matches!(codec.kind, CodeKind::Raw | CodeKind::UnitF32 | CodeKind::ScaledF32);
-        if are_vectors || tells_apart(&codec, sample) {
+    /// Trains on a sample of vectors (normalised under cosine), one after the other: the shortest codes that tell these apart.
+    /// `bound` is asked for the largest norm of all when a centre, or nothing, is taken off.
+    pub fn train(
+        metric: Metric,
+        element: Element,
+        dimension: usize,
+        sample: &[f32],
+        bound: &dyn Fn(&[f32]) -> f32,
+    ) -> Codec {
+        let centred = Codec::train_centred(metric, element, dimension, sample);
+        let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample));
+        let codec = Codec { bound: bound(&codec.centre), ..codec };
+        if codec.kind.is_of_vectors() || tells_apart(&codec, sample) {
             return codec;
         }
         if codec.kind == CodeKind::UnitU4 {
@@ -210,13 +242,15 @@ impl Codec {
     /// A codec for vectors of which only the first are known: what they have in common may not be what all have, so codes keep the
     /// reach that unit vectors have around any centre. What these few would show of a finer choice says little, but where codes do not
     /// even tell these apart, floats are right until more is known; not under `l2`, whose floats would stay (see `checkpoint`).
-    pub fn begin(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
-        let cone = Codec::train_centred(metric, element, dimension, sample, bound);
-        let Some(codec) = cone.filter(|codec| codec.kind == CodeKind::ConeU8) else {
-            let codec = Codec::shortest(metric, element, dimension, sample, bound);
+    pub fn begin(metric: Metric, element: Element, dimension: usize, sample: &[f32]) -> Codec {
+        let centred = Codec::train_centred(metric, element, dimension, sample);
+        let centred = centred.filter(|codec| codec.kind != CodeKind::CentredU8);
+        let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample));
+        let codec = Codec { bound: first_bound(&lengths(sample, dimension, &[])), ..codec };
+        if codec.kind != CodeKind::ConeU8 {
             let is_right = metric == Metric::L2 || tells_apart(&codec, sample);
             return if is_right { codec } else { codec.floats() };
-        };
+        }
         let reach = CONE_REACH / (dimension as f32).sqrt();
         let (low, high) = (codec.offset, codec.offset + 255.0 * codec.scale);
         let (low, high) = (low.min(-reach), high.max(reach));
@@ -228,13 +262,15 @@ impl Codec {
         let kind = match self.kind {
             CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 => CodeKind::Raw,
             CodeKind::ScaledI8 | CodeKind::ScaledF32 => CodeKind::ScaledF32,
-            _ => CodeKind::UnitF32,
+            CodeKind::CentredI8 | CodeKind::CentredF32 => CodeKind::CentredF32,
+            CodeKind::UnitI8 | CodeKind::UnitU4 | CodeKind::UnitF32 | CodeKind::ConeU8 => CodeKind::UnitF32,
         };
-        Codec { kind, scale: 1.0, offset: 0.0, centre: Arc::new([]), ..self.clone() }
+        let centre = if kind.is_centred() { Arc::clone(&self.centre) } else { Arc::new([]) };
+        Codec { kind, scale: 1.0, offset: 0.0, centre, ..self.clone() }
     }
 
     /// The shortest codes for vectors that have little in common.
-    fn shortest(metric: Metric, element: Element, dimension: usize, sample: &[f32], bound: f32) -> Codec {
+    fn shortest(metric: Metric, element: Element, dimension: usize, sample: &[f32]) -> Codec {
         let may_be_nibbles = metric == Metric::Cosine && dimension >= NIBBLES_FROM;
         let few =
             if may_be_nibbles { nibble_scale(&rotated(sample, dimension), dimension) } else { (1.0, 1.0) };
@@ -251,35 +287,38 @@ impl Codec {
             CodeKind::AffineU8 => affine_scale(sample),
             _ => (1.0, 0.0),
         };
-        Codec { kind, element, dimension, scale, offset, bound, centre: Arc::new([]) }
+        Codec { kind, element, dimension, scale, offset, bound: 0.0, centre: Arc::new([]) }
     }
 
     /// A codec for vectors that have much in common; None if these have not, or are too few to tell.
-    fn train_centred(
-        metric: Metric,
-        element: Element,
-        dimension: usize,
-        sample: &[f32],
-        bound: f32,
-    ) -> Option<Codec> {
-        let least = if metric == Metric::Cosine { UNIT_FLOATS } else { RAW_FLOATS };
-        let kinds = CodeKind::of(metric, element);
-        let kind = kinds.iter().copied().find(|kind| kind.is_centred() && dimension > least)?;
+    fn train_centred(metric: Metric, element: Element, dimension: usize, sample: &[f32]) -> Option<Codec> {
+        let fits = |kind: &&CodeKind| match kind {
+            CodeKind::CentredU8 => dimension > RAW_FLOATS,
+            CodeKind::ConeU8 | CodeKind::CentredI8 => dimension > UNIT_FLOATS,
+            _ => kind.is_centred(),
+        };
+        let kind = CodeKind::of(metric, element).iter().find(fits).copied()?;
         if sample.len() < MEAN_FROM * dimension {
             return None;
         }
         let centre = mean(sample, dimension);
-        let square: f32 = centre.iter().map(|value| value * value).sum();
-        if kind == CodeKind::ConeU8 && square < CONE {
+        let is_common = || squared(&centre) >= CONE * mean_square(sample, dimension);
+        if kind != CodeKind::CentredU8 && !is_common() {
             return None;
         }
-        let left: Vec<f32> =
-            sample.iter().zip(centre.iter().cycle()).map(|(value, centre)| value - centre).collect();
+        if kind.is_dot() {
+            let (mean, deviation) = spread(&lengths(sample, dimension, &[]));
+            let centre = Arc::from(centre);
+            let codec = Codec { kind, element, dimension, scale: 1.0, offset: 0.0, bound: 0.0, centre };
+            return Some(codec).filter(|_| deviation > VARIED * mean);
+        }
+        let centres = centre.iter().cycle();
+        let left: Vec<f32> = sample.iter().zip(centres).map(|(value, centre)| value - centre).collect();
         let (scale, offset) = affine_scale(&left);
         if kind == CodeKind::CentredU8 && scale > CENTRED * affine_scale(sample).0 {
             return None;
         }
-        Some(Codec { kind, element, dimension, scale, offset, bound, centre: centre.into() })
+        Some(Codec { kind, element, dimension, scale, offset, bound: 0.0, centre: centre.into() })
     }
 
     /// The scale of unit-u4 for vectors of which nothing is known: their numbers are normally distributed.
@@ -295,8 +334,12 @@ impl Codec {
                 self.dimension.next_multiple_of(PAD)
             }
             CodeKind::UnitF32 => (4 * self.dimension).next_multiple_of(PAD),
-            CodeKind::ScaledF32 => (4 * self.dimension + TRAILER).next_multiple_of(PAD),
-            CodeKind::ScaledI8 => (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD),
+            CodeKind::ScaledF32 | CodeKind::CentredF32 => {
+                (4 * self.dimension + TRAILER).next_multiple_of(PAD)
+            }
+            CodeKind::ScaledI8 | CodeKind::CentredI8 => {
+                (self.dimension.next_multiple_of(PAD) + TRAILER).next_multiple_of(PAD)
+            }
             CodeKind::UnitU4 => self.half().next_multiple_of(PAD),
         }
     }
@@ -304,7 +347,7 @@ impl Codec {
     /// Elements that the kernel reads of a row.
     pub(super) fn width(&self) -> usize {
         match self.kind {
-            CodeKind::Raw | CodeKind::UnitF32 | CodeKind::ScaledF32 => self.dimension,
+            kind if kind.is_of_vectors() => self.dimension,
             _ => self.dimension.next_multiple_of(PAD),
         }
     }
@@ -338,25 +381,45 @@ impl Codec {
             CodeKind::UnitU4 => {
                 encode_u4(&rotated(vector, self.dimension), 1.0 / self.scale, self.half(), row)
             }
-            CodeKind::ScaledI8 => {
-                let largest = largest(vector);
-                let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-                encode_i8(vector, 1.0 / scale, row);
-                self.set_trailer(row, scale, self.extra(vector));
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 => {
+                self.encode_dot(vector, row, self.extra(vector));
                 0
             }
-            CodeKind::ScaledF32 => {
-                store(Element::F32, vector, row);
-                self.set_trailer(row, 1.0, self.extra(vector));
+            CodeKind::CentredI8 | CodeKind::CentredF32 => {
+                let left = self.off_centre(vector);
+                self.encode_dot(&left, row, self.extra(&left));
                 0
             }
         }
     }
 
-    /// The extra dimension of an item's vector.
+    /// A row of inner product.
+    fn encode_dot(&self, vector: &[f32], row: &mut [u8], extra: f32) {
+        let mut scale = 1.0;
+        if self.kind.is_of_vectors() {
+            store(Element::F32, vector, row);
+        } else {
+            let largest = largest(vector);
+            scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+            encode_i8(vector, 1.0 / scale, row);
+        }
+        self.set_trailer(row, scale, extra);
+    }
+
+    /// What is left of a vector without the centre.
+    fn off_centre(&self, vector: &[f32]) -> Vec<f32> {
+        let centre = self.centre.iter().copied().chain(std::iter::repeat(0.0));
+        vector.iter().zip(centre).map(|(value, centre)| value - centre).collect()
+    }
+
+    /// Whether a vector is longer than the bound.
+    pub fn is_beyond(&self, vector: &[f32]) -> bool {
+        length(vector, &self.centre) > self.bound
+    }
+
+    /// The extra dimension of what is coded of an item's vector.
     fn extra(&self, vector: &[f32]) -> f32 {
-        let square: f32 = vector.iter().map(|value| value * value).sum();
-        (self.bound * self.bound - square).max(0.0).sqrt()
+        (self.bound * self.bound - squared(vector)).max(0.0).sqrt()
     }
 
     /// The least and the largest number of a byte of `l2`.
@@ -425,10 +488,8 @@ impl Codec {
                 encode_i8(&vector, 1.0 / scale, &mut row);
                 finish_u4_query(&mut row, scale);
             }
-            CodeKind::ScaledI8 | CodeKind::ScaledF32 => {
-                self.encode(vector, &mut row);
-                let (scale, _) = self.trailer(&row);
-                self.set_trailer(&mut row, scale, 0.0);
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 | CodeKind::CentredI8 | CodeKind::CentredF32 => {
+                self.encode_dot(vector, &mut row, 0.0);
             }
             CodeKind::UnitF32 => {
                 self.encode(vector, &mut row);
@@ -447,27 +508,28 @@ impl Codec {
     pub fn zero(&self) -> Option<f32> {
         match self.kind {
             CodeKind::Raw | CodeKind::AffineU8 | CodeKind::CentredU8 => Some(0.0),
-            CodeKind::ScaledI8 | CodeKind::ScaledF32 => None,
+            kind if kind.is_dot() => None,
             _ => Some(-1.0),
         }
     }
 
-    /// The length of the vector that a row is the code of; None for kinds whose rows do not tell.
+    /// The length of what a row is the code of; None for kinds whose rows do not tell.
     pub fn length(&self, row: &[u8]) -> Option<f32> {
-        let squares: f32 = match self.kind {
-            CodeKind::ScaledI8 => row[..self.width()].iter().map(|&byte| f32::from(byte as i8).powi(2)).sum(),
-            CodeKind::ScaledF32 => {
-                let numbers = row[..4 * self.width()].as_chunks().0.iter();
-                numbers.map(|&bytes| f32::from_le_bytes(bytes).powi(2)).sum()
-            }
-            _ => return None,
+        if !self.kind.is_dot() {
+            return None;
+        }
+        let numbers = &row[..self.trailer_at()];
+        let squares: f32 = if self.kind.is_of_vectors() {
+            numbers.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).powi(2)).sum()
+        } else {
+            numbers.iter().map(|&byte| f32::from(byte as i8).powi(2)).sum()
         };
         Some(self.trailer(row).0 * squares.sqrt())
     }
 
-    /// Where the trailer of a row begins.
+    /// Where the trailer of a row of inner product begins.
     fn trailer_at(&self) -> usize {
-        if self.kind == CodeKind::ScaledF32 { 4 * self.width() } else { self.width() }
+        self.width() * if self.kind.is_of_vectors() { 4 } else { 1 }
     }
 
     /// The scale of a unit-i8 code: a query's own, or the items'.
@@ -496,8 +558,8 @@ impl Codec {
             CodeKind::Raw if self.is_float() => return self.far_kernel(),
             CodeKind::Raw => (Operation::L2, self.element),
             CodeKind::AffineU8 | CodeKind::CentredU8 | CodeKind::ConeU8 => (Operation::L2, Element::U8),
-            CodeKind::UnitI8 | CodeKind::ScaledI8 => (Operation::Dot, Element::I8),
-            CodeKind::UnitF32 | CodeKind::ScaledF32 => (Operation::Dot, Element::F32),
+            CodeKind::UnitI8 | CodeKind::ScaledI8 | CodeKind::CentredI8 => (Operation::Dot, Element::I8),
+            CodeKind::UnitF32 | CodeKind::ScaledF32 | CodeKind::CentredF32 => (Operation::Dot, Element::F32),
             CodeKind::UnitU4 => {
                 return kernel::select(Operation::DotNibbles, Element::I8, Element::U8, self.dimension);
             }
@@ -510,6 +572,23 @@ impl Codec {
         let element = if self.kind == CodeKind::Raw { self.element } else { Element::U8 };
         kernel::select(Operation::L2, Element::F32, element, self.width())
     }
+}
+
+fn squared(vector: &[f32]) -> f32 {
+    vector.iter().map(|value| value * value).sum()
+}
+
+/// The bound of lengths when only those of the first vectors are known.
+fn first_bound(lengths: &[f32]) -> f32 {
+    let longest = lengths.iter().copied().fold(0.0, f32::max);
+    let far = STRETCH * longest;
+    if lengths.len() < MEAN_FROM { far } else { far.min(longest + BEYOND * spread(lengths).1 as f32) }
+}
+
+/// The mean of the squared lengths of vectors of this dimension, one after the other.
+fn mean_square(vectors: &[f32], dimension: usize) -> f32 {
+    let sum: f64 = vectors.iter().map(|&value| f64::from(value).powi(2)).sum();
+    (sum / (vectors.len() / dimension).max(1) as f64) as f32
 }
 
 /// The mean of vectors of this dimension, one after the other.

@@ -133,7 +133,7 @@ impl Codes {
                 let (factor, offset) = (-read(at) * codec.scale, read(at + 4));
                 out.iter_mut().for_each(|value| *value = (*value - offset) * factor);
             }
-            CodeKind::ScaledI8 | CodeKind::ScaledF32 => {
+            CodeKind::ScaledI8 | CodeKind::ScaledF32 | CodeKind::CentredI8 | CodeKind::CentredF32 => {
                 let (scale, extra) = codec.trailer(query);
                 for (value, &node) in out.iter_mut().zip(nodes) {
                     let (other_scale, other_extra) = codec.trailer(self.row(node));

@@ -10,6 +10,25 @@ pub fn sample_size(dimension: usize) -> usize {
 /// Vectors this many times longer than 99.5 % of all do not count for the bound of lengths.
 const FAR_LONGER: f32 = 100.0;
 
+/// The lengths of vectors of this dimension, one after the other, when a centre, or nothing, is taken off.
+pub fn lengths(vectors: &[f32], dimension: usize, centre: &[f32]) -> Vec<f32> {
+    vectors.chunks_exact(dimension.max(1)).map(|vector| length(vector, centre)).collect()
+}
+
+/// The length of a vector when a centre, or nothing, is taken off.
+pub fn length(vector: &[f32], centre: &[f32]) -> f32 {
+    let centre = centre.iter().copied().chain(std::iter::repeat(0.0));
+    vector.iter().zip(centre).map(|(value, centre)| (value - centre).powi(2)).sum::<f32>().sqrt()
+}
+
+/// The mean of lengths, and the deviation from it.
+pub(super) fn spread(lengths: &[f32]) -> (f64, f64) {
+    let count = lengths.len().max(1) as f64;
+    let mean = lengths.iter().map(|&length| f64::from(length)).sum::<f64>() / count;
+    let square = lengths.iter().map(|&length| (f64::from(length) - mean).powi(2)).sum::<f64>() / count;
+    (mean, square.sqrt())
+}
+
 /// The largest norm of all, or that of 99.5 % if the others are far longer; puts the norms in another order.
 pub fn bound(norms: &mut [f32]) -> f32 {
     let most = norms.iter().copied().fold(0.0, f32::max);

@@ -35,7 +35,7 @@ proptest! {
             }
         }
         let flat: Vec<f32> = vectors.iter().flatten().copied().collect();
-        let codec = Codec::train(metric, Element::F32, 40, &flat, 7.0);
+        let codec = Codec::train(metric, Element::F32, 40, &flat, &|_| 7.0);
         let codes = codes(codec.clone(), &vectors);
         let ids: Vec<u32> = (0..vectors.len() as u32).collect();
         let mut out = Vec::new();
@@ -70,7 +70,7 @@ fn spread(count: usize, dimension: usize) -> Vec<Vec<f32>> {
 fn nibbles_are_near_the_exact_ones_for_queries_and_for_items() {
     for dimension in [256, 257, 300, 511, 1024] {
         let vectors = spread(40, dimension);
-        let codec = Codec::train(Metric::Cosine, Element::F32, dimension, &vectors.concat(), 0.0);
+        let codec = Codec::train(Metric::Cosine, Element::F32, dimension, &vectors.concat(), &|_| 0.0);
         assert_eq!(codec.kind, CodeKind::UnitU4);
         let codes = codes(codec.clone(), &vectors);
         let ids: Vec<u32> = (0..vectors.len() as u32).collect();
@@ -107,7 +107,7 @@ fn a_few_large_numbers_do_not_spoil_nibbles() {
         let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         vector.iter_mut().for_each(|x| *x /= norm);
     }
-    let codec = Codec::train(Metric::Cosine, Element::F32, 300, &vectors.concat(), 0.0);
+    let codec = Codec::train(Metric::Cosine, Element::F32, 300, &vectors.concat(), &|_| 0.0);
     assert_eq!(codec.kind, CodeKind::UnitU4);
     let codes = codes(codec.clone(), &vectors);
     let (ids, mut out): (Vec<u32>, _) = ((0..40).collect(), Vec::new());
@@ -119,16 +119,16 @@ fn a_few_large_numbers_do_not_spoil_nibbles() {
         }
     }
     let small = spread(40, 64);
-    let codec = Codec::train(Metric::Cosine, Element::F32, 64, &small.concat(), 0.0);
+    let codec = Codec::train(Metric::Cosine, Element::F32, 64, &small.concat(), &|_| 0.0);
     assert_eq!(codec.kind, CodeKind::UnitI8);
-    let none = Codec::train(Metric::Cosine, Element::F32, 300, &[], 0.0);
+    let none = Codec::train(Metric::Cosine, Element::F32, 300, &[], &|_| 0.0);
     assert!(none.kind == CodeKind::UnitU4 && none.scale > 0.0);
 }
 
 #[test]
 fn the_extra_dimension_orders_items_as_euclidean_distance_would() {
     let vectors = vec![vec![3.0, 0.0], vec![0.1, 0.0], vec![0.0, 3.0]];
-    let codec = Codec::train(Metric::Dot, Element::F32, 2, &vectors.concat(), 3.0);
+    let codec = Codec::train(Metric::Dot, Element::F32, 2, &vectors.concat(), &|_| 3.0);
     let codes = codes(codec.clone(), &vectors);
     let mut out = Vec::new();
     // Among items the short vector's nearest is itself; for a query of the same numbers it is the long one.
@@ -166,7 +166,7 @@ fn vectors_of_few_numbers_are_told_apart() {
             .map(|at| vec![turn(at).0.cos(), turn(at).1.sin()])
             .map(|vector| vector.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect())
             .collect();
-        let codec = Codec::train(metric, element, 2, &vectors.concat(), 1.0);
+        let codec = Codec::train(metric, element, 2, &vectors.concat(), &|_| 1.0);
         assert_eq!(codec.kind, kind);
         let codes = codes(codec.clone(), &vectors);
         let ids: Vec<u32> = (0..100).collect();
@@ -199,7 +199,7 @@ fn what_vectors_have_in_common_takes_no_levels() {
                 vector.iter_mut().for_each(|x| *x /= norm);
             });
         }
-        let codec = Codec::train(metric, Element::F32, 300, &vectors.concat(), 0.0);
+        let codec = Codec::train(metric, Element::F32, 300, &vectors.concat(), &|_| 0.0);
         assert_eq!(codec.kind, kind);
         let codes = codes(codec.clone(), &vectors);
         let (ids, mut out, mut item): (Vec<u32>, _, _) = ((0..200).collect(), Vec::new(), Vec::new());
@@ -216,7 +216,46 @@ fn what_vectors_have_in_common_takes_no_levels() {
         }
     }
     let few = off_centre(50, 300, 100.0).concat();
-    assert_eq!(Codec::train(Metric::L2, Element::F32, 300, &few, 0.0).kind, CodeKind::AffineU8, "too few");
+    assert_eq!(
+        Codec::train(Metric::L2, Element::F32, 300, &few, &|_| 0.0).kind,
+        CodeKind::AffineU8,
+        "too few"
+    );
+}
+
+#[test]
+fn what_items_have_in_common_moves_all_products_with_a_query_alike() {
+    let mut vectors = off_centre(400, 100, 3.0);
+    let train = |vectors: &[Vec<f32>]| {
+        let bound = |centre: &[f32]| lengths(&vectors.concat(), 100, centre).into_iter().fold(0.0, f32::max);
+        Codec::train(Metric::Dot, Element::F32, 100, &vectors.concat(), &bound)
+    };
+    assert_eq!(train(&vectors).kind, CodeKind::ScaledI8, "equal lengths");
+    // Along the centre they differ by twice as much as otherwise.
+    let centre = &spread(1, 100)[0];
+    for (at, vector) in vectors.iter_mut().enumerate() {
+        let more = (at % 5) as f32 - 2.0;
+        vector.iter_mut().zip(centre).for_each(|(x, c)| *x += more * c);
+    }
+    let codec = train(&vectors);
+    assert_eq!(codec.kind, CodeKind::CentredI8);
+    assert!(codec.bound < 3.0 && !codec.is_beyond(&vectors[7]), "{}", codec.bound);
+    let codes = codes(codec.clone(), &vectors);
+    let (ids, mut out): (Vec<u32>, _) = ((0..400).collect(), Vec::new());
+    for query in spread(20, 100) {
+        codes.distances(&codec.encode_query(&query), &ids, &mut out);
+        let common = exact(Metric::Dot, &query, &codec.centre);
+        for (vector, got) in vectors.iter().zip(&out) {
+            let want = exact(Metric::Dot, &query, vector) - common;
+            assert!((got - want).abs() < 0.02, "{got} is not near {want}");
+        }
+    }
+    // Among themselves items lie as their distances say, whatever their place.
+    let extra = |node: u32| codec.trailer(codes.row(node)).1;
+    codes.distances(codes.row(0), &[1], &mut out);
+    let got = 2.0 * (codec.bound.powi(2) + out[0]);
+    let want = exact(Metric::L2, &vectors[0], &vectors[1]) + (extra(0) - extra(1)).powi(2);
+    assert!((got - want).abs() < 0.1, "{got} is not near {want}");
 }
 
 #[test]
@@ -225,7 +264,7 @@ fn vectors_that_codes_do_not_tell_apart_are_compared_themselves() {
     let mut large = spread(1_500, 20);
     (0..).zip(&mut large).for_each(|(at, vector)| vector[7] = (at % 10) as f32 * 100.0);
     let kind = |metric, dimension, vectors: &[Vec<f32>]| {
-        Codec::train(metric, Element::F32, dimension, &vectors.concat(), 1.0).kind
+        Codec::train(metric, Element::F32, dimension, &vectors.concat(), &|_| 1.0).kind
     };
     assert_eq!(kind(Metric::L2, 20, &large), CodeKind::Raw);
     // Three tight bundles of directions.
@@ -242,8 +281,15 @@ fn vectors_that_codes_do_not_tell_apart_are_compared_themselves() {
     let constant: Vec<Vec<f32>> =
         spread(1_500, 20).into_iter().map(|v| [v, vec![1_000.0]].concat()).collect();
     assert_eq!(kind(Metric::Dot, 21, &constant), CodeKind::ScaledF32);
-    let first = Codec::begin(Metric::Dot, Element::F32, 21, &constant[..500].concat(), 1e4);
+    let first = Codec::begin(Metric::Dot, Element::F32, 21, &constant[..500].concat());
     assert_eq!(first.kind, CodeKind::ScaledF32);
+    assert!(
+        first.bound < 1_001.0,
+        "all are of nearly the same length, and {} would cost digits",
+        first.bound
+    );
+    // Of a single one nobody knows.
+    assert_eq!(Codec::begin(Metric::Dot, Element::F32, 21, &constant[0]).bound.round(), 1_500.0);
     // Codes that do are shorter.
     assert_eq!(kind(Metric::Dot, 20, &spread(1_500, 20)), CodeKind::ScaledI8);
     assert_eq!(kind(Metric::L2, 20, &spread(1_500, 20)), CodeKind::AffineU8);
@@ -257,7 +303,7 @@ fn a_query_far_from_all_items_ranks_them_as_they_are() {
             .into_iter()
             .map(|vector| vector.into_iter().map(|x| (x * numbers + numbers).max(0.0).round()).collect())
             .collect();
-        let codec = Codec::train(Metric::L2, element, 40, &vectors.concat(), 0.0);
+        let codec = Codec::train(Metric::L2, element, 40, &vectors.concat(), &|_| 0.0);
         let codes = codes(codec.clone(), &vectors);
         let (ids, mut out): (Vec<u32>, _) = ((0..60).collect(), Vec::new());
         for direction in spread(10, 40) {
@@ -275,7 +321,7 @@ fn a_query_far_from_all_items_ranks_them_as_they_are() {
 #[test]
 fn a_query_with_a_large_number_keeps_its_direction() {
     let codec =
-        Codec { scale: 0.1 / 127.0, ..Codec::train(Metric::Cosine, Element::F32, 3, &[0.1; 30], 0.0) };
+        Codec { scale: 0.1 / 127.0, ..Codec::train(Metric::Cosine, Element::F32, 3, &[0.1; 30], &|_| 0.0) };
     let codes = codes(codec.clone(), &[vec![0.0, 0.1, 0.0], vec![0.09, 0.0, 0.0]]);
     let mut out = Vec::new();
     codes.distances(&codec.encode_query(&[0.9, 0.43, 0.0]), &[0, 1], &mut out);
@@ -286,6 +332,6 @@ fn a_query_with_a_large_number_keeps_its_direction() {
 fn one_dominant_value_does_not_get_clipped() {
     let mut vector = vec![0.01; 63];
     vector.push(1.0);
-    let codec = Codec::train(Metric::Cosine, Element::F32, 64, &vector, 0.0);
+    let codec = Codec::train(Metric::Cosine, Element::F32, 64, &vector, &|_| 0.0);
     assert_eq!(codec.encode(&vector, &mut vec![0; codec.stride()]), 0);
 }
