@@ -537,6 +537,7 @@ fn lock(dir: &Path) -> Result<File, CatalogueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collection::WriteBatch;
     use crate::vector::Metric;
 
     #[test]
@@ -598,6 +599,32 @@ mod tests {
         });
         drop((hung, catalogue));
         assert!(Catalogue::open(dir.path(), Mode::Mapped).unwrap().get("shop").is_some());
+    }
+
+    #[test]
+    fn what_a_write_left_half_done_is_not_built_upon_when_a_collection_is_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(dir.path(), Mode::Mapped).unwrap();
+        catalogue.create(&"shop".parse().unwrap(), Schema::new(2, Metric::L2)).unwrap();
+        let shop = catalogue.get("shop").unwrap();
+        let put = || {
+            let request =
+                serde_json::from_value(serde_json::json!({"items": [{"id": "a", "vector": [1, 2]}]}));
+            shop.write_and_wait(WriteBatch::upsert(&shop.index(), request.unwrap()).unwrap())
+        };
+        let resumed = || {
+            shop.close(false);
+            assert!(put().is_err(), "it is closed");
+            shop.resume();
+        };
+        put().unwrap();
+        resumed();
+        put().unwrap();
+        shop.inner.commit().as_mut().unwrap().broken = Some("half done".to_owned());
+        resumed();
+        let error = put().unwrap_err().to_string();
+        assert!(error.contains("half done"), "{error}");
+        assert_eq!(shop.index().seq(), 2);
     }
 
     #[test]

@@ -499,7 +499,10 @@ impl Inner {
             tracing::info!(collection = %self.name, records = replayed, seconds, "log replayed");
         }
         self.note_log(&log);
-        *self.commit() = Some(Commit::new(log));
+        let mut commit = self.commit();
+        // What a write left half done is not built upon, though the log is open anew.
+        let broken = commit.take().and_then(|before| before.broken);
+        commit.insert(Commit::new(log)).broken = broken;
         Ok(())
     }
 
