@@ -12,6 +12,8 @@ use crate::vector::Codes;
 
 /// Widest search for a place to link a node that cannot be reached.
 const MAX_REPAIR_EF: usize = 10_000;
+/// Rounds before repairs look wider: few are left by then.
+const NARROW: usize = 5;
 
 /// What a search for unreachable nodes found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -132,10 +134,11 @@ pub(super) fn repair_among(
     while !lost.is_empty() && report.rounds < 10 {
         report.rounds += 1;
         mender.incoming = incoming(graph);
+        let ef = if report.rounds <= NARROW { 2 * ef } else { (ef << report.rounds).min(MAX_REPAIR_EF) };
         let mut seen = spread_from_entry(graph, gone);
         for &node in &lost {
             // An earlier repair may have led here already.
-            if !seen[node as usize] && mender.attach_within(node, ef) {
+            if !seen[node as usize] && mender.attach(node, ef) {
                 spread(graph, node, &mut seen);
             }
         }
@@ -155,13 +158,6 @@ struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    /// Links `node` from a near node, looked for ever wider until there is one with room.
-    fn attach_within(&mut self, node: u32, ef: usize) -> bool {
-        let widths =
-            std::iter::successors(Some(2 * ef), |&width| (width < MAX_REPAIR_EF).then_some(2 * width));
-        widths.into_iter().any(|width| self.attach(node, width))
-    }
-
     /// Links `node` from the nearest node that a search for it finds and that has room.
     fn attach(&mut self, node: u32, ef: usize) -> bool {
         // A walk of level 0 from the entry point itself: the upper levels could lead into the part that is cut off.
