@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::build::BuildParams;
-use super::link::{Linker, salt_of};
+use super::link::{Linker, add_to_row, salt_of};
 use super::links::{Graph, NONE};
 use super::search::Scratch;
 use crate::priority::give_way;
@@ -114,20 +114,18 @@ fn spread(graph: &Graph, from: u32, seen: &mut [bool]) {
 /// is left (ten at most; what is then left is in the report).
 pub fn repair(graph: &Graph, codes: &Codes, ef: usize) -> Reach {
     let params = BuildParams { m: graph.m(), ef_construction: ef, seed: 0 };
-    repair_among(graph, codes, &Linker::new(params), &|_| false, ef)
+    repair_among(graph, codes, &Linker::new(params), (graph.nodes(), &|_| false), ef)
 }
 
-/// As `repair`, among the nodes that are not gone.
+/// As `repair`, among the first `nodes` that are not gone. Those after them are being linked, by whoever brings them.
 pub(super) fn repair_among(
     graph: &Graph,
     codes: &Codes,
     linker: &Linker,
-    gone: &dyn Fn(u32) -> bool,
+    (nodes, gone): (usize, &dyn Fn(u32) -> bool),
     ef: usize,
 ) -> Reach {
     let mut report = Reach::default();
-    // Those that come meanwhile are linked by whoever brings them.
-    let nodes = graph.nodes();
     let mut lost = reach_among(graph, nodes, gone);
     report.unreachable = lost.len();
     let mut mender = Mender { graph, codes, linker, gone, incoming: Vec::new(), scratch: Scratch::default() };
@@ -170,10 +168,8 @@ impl Mender<'_> {
         let near: Vec<u32> = near.filter(|&other| other != node && !(self.gone)(other)).collect();
         for &other in &near {
             let _guard = self.linker.lock(other);
-            let row = graph.row(other, 0);
-            if let Some(free) = row.iter().find(|link| link.load(Relaxed) == NONE) {
-                self.linker.keep(graph, other);
-                free.store(node, Relaxed);
+            self.linker.keep(graph, other);
+            if add_to_row(graph.row(other, 0), node) {
                 self.count(node, 1);
                 return true;
             }
@@ -187,6 +183,9 @@ impl Mender<'_> {
         let row = self.graph.row(of, 0);
         let ids = row.iter().map(|link| link.load(Relaxed)).take_while(|&id| id != NONE);
         let ids: Vec<u32> = ids.filter(|&id| (id as usize) < self.codes.len()).collect();
+        if ids.contains(&node) {
+            return true;
+        }
         let (mut distances, mut item) = (Vec::new(), Vec::new());
         self.codes.distances(self.codes.as_item(of, &mut item), &ids, &mut distances);
         let spare = (0..ids.len())

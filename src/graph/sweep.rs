@@ -47,7 +47,7 @@ pub fn sweep(
     }
     // Only now: until here the way leads through the old entry.
     linker.replace_entry(graph, highest, gone);
-    swept.reach = repair_among(graph, codes, linker, gone, ef);
+    swept.reach = repair_among(graph, codes, linker, (nodes, gone), ef);
     Some(swept)
 }
 

@@ -6,6 +6,7 @@
 
 use std::io::{Seek, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,7 +29,7 @@ const NONE: u32 = u32::MAX;
 /// Codes that were trained on fewer vectors are made afresh when there are so many times as many.
 const FEW: usize = 20_000;
 const GROWN: usize = 4;
-/// Codes of so many times the step, or the bound, that they should have had did not tell vectors apart well enough to link them.
+/// Codes of so many times the step that they should have had did not tell vectors apart well enough to link them.
 const COARSER: f32 = 4.0;
 
 /// The state of one moment, to be written.
@@ -249,8 +250,13 @@ impl Checkpoint<'_> {
                 let kept = snapshot
                     .neighbours(old, level)
                     .map(|old| layout.node.get(old as usize).copied().unwrap_or(NONE));
-                for (place, id) in kept.filter(|&id| id != NONE).enumerate() {
-                    array.as_slice()[start + place].store(id, std::sync::atomic::Ordering::Relaxed);
+                let (row, mut count) = (&array.as_slice()[start..], 0);
+                for id in kept.filter(|&id| id != NONE) {
+                    // Programs of before could write a link twice.
+                    if row[..count].iter().all(|link| link.load(Relaxed) != id) {
+                        row[count].store(id, Relaxed);
+                        count += 1;
+                    }
                 }
             }
         }
@@ -307,7 +313,8 @@ impl Checkpoint<'_> {
             sample.extend_from_slice(&numbers);
         }
         let sampled = layout.nodes.len().div_ceil(step);
-        let off = clipped * 100 > sample.len() || (codec.kind.is_dot() && late * 100 > sampled);
+        let clips = clipped * 100 > sample.len();
+        let off = clips || (codec.kind.is_dot() && late * 100 > sampled);
         // What was trained on few does not hold for many.
         let young = index.base_nodes < FEW && layout.nodes.len() >= GROWN * index.base_nodes;
         if !(off || young) || sampled == 0 {
@@ -327,9 +334,8 @@ impl Checkpoint<'_> {
             rows.extend(&row)?;
         }
         // Links that were chosen by codes which hardly told the vectors apart.
-        let wider = codec.kind.is_dot() && before.bound > COARSER * codec.bound;
-        let coarser = wider || before.scale > COARSER * codec.scale;
-        let misled = off || before.kind != codec.kind || coarser;
+        let coarser = before.scale > COARSER * codec.scale;
+        let misled = clips || before.kind != codec.kind || coarser || codec.is_elsewhere(before);
         Ok(Some(Recoded { codes: Codes::new(codec, rows), misled }))
     }
 

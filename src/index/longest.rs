@@ -1,4 +1,5 @@
-//! Nodes by the length of their vectors, longest first; kept under inner product only.
+//! Nodes by the length of their vectors, or of what their codes are of where a centre is taken off, longest first; kept under inner
+//! product only.
 //!
 //! Of vectors whose lengths differ, the long ones are among the nearest of nearly every query, in whatever direction they
 //! point, and nearly never each other's neighbours. No graph finds them all; looking at the longest first does (the bound

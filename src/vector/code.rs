@@ -65,8 +65,12 @@ const CENTRED: f32 = 0.7;
 const MEAN_FROM: usize = 100;
 /// A codec trained on the first few vectors leaves so much room for larger numbers and longer vectors.
 pub const STRETCH: f32 = 1.5;
-/// Where lengths hardly vary, a bound so many deviations beyond the longest is enough, and costs no digits.
+/// Where lengths hardly vary, a bound a little and so many deviations beyond the longest is enough, and costs no digits.
 const BEYOND: f32 = 4.0;
+const LEAST_STRETCH: f32 = 1.02;
+/// Links that were chosen with a bound so many times the right one, or a centre so far from the right one in bounds, are poor.
+const WIDER: f32 = 4.0;
+const MOVED: f32 = 0.1;
 /// Lengths vary when their deviation is this share of their mean.
 const VARIED: f64 = 0.1;
 /// Up to this dimension vectors of floats are compared themselves: a cache line at most.
@@ -226,7 +230,8 @@ impl Codec {
     ) -> Codec {
         let centred = Codec::train_centred(metric, element, dimension, sample);
         let codec = centred.unwrap_or_else(|| Codec::shortest(metric, element, dimension, sample));
-        let codec = Codec { bound: bound(&codec.centre), ..codec };
+        let taken_off = if codec.kind.is_dot() { &*codec.centre } else { &[] };
+        let codec = Codec { bound: bound(taken_off), ..codec };
         if codec.kind.is_of_vectors() || tells_apart(&codec, sample) {
             return codec;
         }
@@ -414,7 +419,16 @@ impl Codec {
 
     /// Whether a vector is longer than the bound.
     pub fn is_beyond(&self, vector: &[f32]) -> bool {
-        length(vector, &self.centre) > self.bound
+        // But for what rounding makes of equal lengths.
+        length(vector, &self.centre) > self.bound * 1.001
+    }
+
+    /// Whether links that another codec of the same kind chose under inner product are not those that this one would: its bound
+    /// was far from what it should have been, or its centre was.
+    pub fn is_elsewhere(&self, before: &Codec) -> bool {
+        let is_far = before.bound > WIDER * self.bound || self.bound > STRETCH * before.bound;
+        let moved = || length(&self.centre, &before.centre) > MOVED * self.bound;
+        self.kind.is_dot() && (is_far || self.kind.is_centred() && moved())
     }
 
     /// The extra dimension of what is coded of an item's vector.
@@ -582,7 +596,8 @@ fn squared(vector: &[f32]) -> f32 {
 fn first_bound(lengths: &[f32]) -> f32 {
     let longest = lengths.iter().copied().fold(0.0, f32::max);
     let far = STRETCH * longest;
-    if lengths.len() < MEAN_FROM { far } else { far.min(longest + BEYOND * spread(lengths).1 as f32) }
+    let near = longest * LEAST_STRETCH + BEYOND * spread(lengths).1 as f32;
+    if lengths.len() < MEAN_FROM { far } else { far.min(near) }
 }
 
 /// The mean of the squared lengths of vectors of this dimension, one after the other.

@@ -284,10 +284,26 @@ fn vectors_that_codes_do_not_tell_apart_are_compared_themselves() {
     let first = Codec::begin(Metric::Dot, Element::F32, 21, &constant[..500].concat());
     assert_eq!(first.kind, CodeKind::ScaledF32);
     assert!(
-        first.bound < 1_001.0,
+        first.bound < 1_021.0,
         "all are of nearly the same length, and {} would cost digits",
         first.bound
     );
+    // Rounding makes none of equal length longer than all.
+    let units = spread(500, 384);
+    let norms = units.iter().map(|v| v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt() as f32);
+    let longest = norms.fold(0.0, f32::max);
+    let codec = Codec::train(Metric::Dot, Element::F32, 384, &units.concat(), &|_| longest);
+    assert!(!units.iter().any(|unit| codec.is_beyond(unit)));
+    // Links stay good when the bound, or the centre, hardly changes.
+    let other = |bound, centre: f32| Codec {
+        bound,
+        centre: Arc::new([centre, 0.0]),
+        kind: CodeKind::CentredI8,
+        ..codec.clone()
+    };
+    let is_elsewhere = |bound, centre| other(1.0, 2.0).is_elsewhere(&other(bound, centre));
+    assert!(!is_elsewhere(1.5, 2.05) && !is_elsewhere(0.8, 1.95));
+    assert!(is_elsewhere(5.0, 2.0) && is_elsewhere(0.5, 2.0) && is_elsewhere(1.0, 2.2));
     // Of a single one nobody knows.
     assert_eq!(Codec::begin(Metric::Dot, Element::F32, 21, &constant[0]).bound.round(), 1_500.0);
     // Codes that do are shorter.
