@@ -48,7 +48,10 @@ use std::sync::Arc;
 use super::kernel::{self, Kernel, Operation};
 use super::probe::tells_apart;
 use super::rotate::rotate;
-use super::train::{NORMAL_STEP, affine_scale, length, lengths, nibble_scale, spread, symmetric_scale};
+use super::train::{
+    MEAN_FROM, NORMAL_STEP, STRETCH, affine_scale, first_bound, length, lengths, nibble_scale, spread,
+    symmetric_scale,
+};
 use super::{Element, Metric};
 
 /// Rows are padded to a multiple of this many bytes.
@@ -61,15 +64,9 @@ const CONE: f32 = 0.5;
 const CONE_REACH: f32 = 5.7;
 /// What is common to vectors of `l2` is taken off when the step gets smaller by this factor.
 const CENTRED: f32 = 0.7;
-/// The mean of fewer vectors says little.
-const MEAN_FROM: usize = 100;
-/// A codec trained on the first few vectors leaves so much room for larger numbers and longer vectors.
-pub const STRETCH: f32 = 1.5;
-/// Where lengths hardly vary, a bound a little and so many deviations beyond the longest is enough, and costs no digits.
-const BEYOND: f32 = 4.0;
-const LEAST_STRETCH: f32 = 1.02;
-/// Links that were chosen with a bound so many times the right one, or a centre so far from the right one in bounds, are poor.
+/// Links that were chosen with a bound so many times the right one are poor,
 const WIDER: f32 = 4.0;
+/// or with a centre this far from the right one, in bounds.
 const MOVED: f32 = 0.1;
 /// Lengths vary when their deviation is this share of their mean.
 const VARIED: f64 = 0.1;
@@ -590,14 +587,6 @@ impl Codec {
 
 fn squared(vector: &[f32]) -> f32 {
     vector.iter().map(|value| value * value).sum()
-}
-
-/// The bound of lengths when only those of the first vectors are known.
-fn first_bound(lengths: &[f32]) -> f32 {
-    let longest = lengths.iter().copied().fold(0.0, f32::max);
-    let far = STRETCH * longest;
-    let near = longest * LEAST_STRETCH + BEYOND * spread(lengths).1 as f32;
-    if lengths.len() < MEAN_FROM { far } else { far.min(near) }
 }
 
 /// The mean of the squared lengths of vectors of this dimension, one after the other.

@@ -12,9 +12,9 @@ mod probe;
 mod rotate;
 mod train;
 
-pub use code::{CodeKind, Codec, STRETCH};
+pub use code::{CodeKind, Codec};
 pub use codes::Codes;
 pub use element::{Element, ElementError};
 pub use kernel::{Backend, Kernel, Operation, Rows};
 pub use metric::Metric;
-pub use train::{LEAST_STEP, bound, length, lengths, sample_size};
+pub use train::{LEAST_STEP, STRETCH, bound, length, lengths, sample_size};

@@ -1,10 +1,27 @@
-//! Steps and clips of scalar codes, from a sample of the numbers: those with the least error.
+//! Steps and clips of scalar codes, and bounds of lengths, from a sample of the vectors: those with the least error.
 
 use super::code::{Codec, MIDDLE};
 
 /// Vectors that a codec is trained on, at most: enough for their numbers' range, and no more than 64 MB of them.
 pub fn sample_size(dimension: usize) -> usize {
     20_000.min((1 << 24) / dimension.max(1))
+}
+
+/// The mean of fewer vectors says little.
+pub(super) const MEAN_FROM: usize = 100;
+/// A codec trained on the first few vectors leaves so much room for larger numbers and longer vectors.
+pub const STRETCH: f32 = 1.5;
+/// Where lengths hardly vary, a bound this much longer than the longest is enough, and costs no digits:
+const LEAST_STRETCH: f32 = 1.02;
+/// and so many deviations more.
+const BEYOND: f32 = 4.0;
+
+/// The bound of lengths when only those of the first vectors are known.
+pub(super) fn first_bound(lengths: &[f32]) -> f32 {
+    let longest = lengths.iter().copied().fold(0.0, f32::max);
+    let far = STRETCH * longest;
+    let near = longest * LEAST_STRETCH + BEYOND * spread(lengths).1 as f32;
+    if lengths.len() < MEAN_FROM { far } else { far.min(near) }
 }
 
 /// Vectors this many times longer than 99.5 % of all do not count for the bound of lengths.
